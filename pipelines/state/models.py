@@ -1,0 +1,281 @@
+"""The tables of the control database: the only authority on arrivals, versions, candidates, approvals and releases.
+
+Everything else (Iceberg, MLflow, Airflow's asset events, Triton) can be rebuilt or verified from the hashes kept here.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, DateTime, Float, ForeignKey, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+
+class UTCDateTime(TypeDecorator[datetime]):
+    """An aware UTC datetime on every backend; SQLite forgets the zone, so it is put back on reading."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:  # noqa: ARG002
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a datetime without a zone cannot be stored")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:  # noqa: ARG002
+        return None if value is None else value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    """Declarative base; JSON columns hold small, non-personal facts only."""
+
+    type_annotation_map = {datetime: UTCDateTime, dict[str, Any]: JSON, list[str]: JSON}  # noqa: RUF012
+
+
+def now() -> datetime:
+    """The present, aware, UTC."""
+    return datetime.now(UTC)
+
+
+class Arrival(Base):
+    """A sealed delivery. `state`: received -> accepted | quarantined | refused."""
+
+    __tablename__ = "arrivals"
+    __table_args__ = (UniqueConstraint("domain", "seal", name="one_arrival_per_seal"),)
+
+    id: Mapped[str] = mapped_column(String(80), primary_key=True)
+    """`<domain>-<first 16 of the seal>`: the same delivery twice is one arrival."""
+    domain: Mapped[str] = mapped_column(String(40), index=True)
+    folder: Mapped[str] = mapped_column(String(255))
+    """Name of its folder in the landing zone, relative to the domain's."""
+    seal: Mapped[str] = mapped_column(String(64))
+    """SHA-256 of the canonical `arrival.json`."""
+    uploader: Mapped[str] = mapped_column(String(120))
+    source: Mapped[str] = mapped_column(String(120))
+    effective: Mapped[str] = mapped_column(String(10))
+    """ISO date from which the delivered text holds, unless a document says otherwise."""
+    files: Mapped[int] = mapped_column(Integer)
+    state: Mapped[str] = mapped_column(String(12), default="received", index=True)
+    reason: Mapped[str | None] = mapped_column(Text)
+    received_at: Mapped[datetime] = mapped_column(default=now)
+    settled_at: Mapped[datetime | None]
+    claimed_dag: Mapped[str | None] = mapped_column(String(120))
+    claimed_run: Mapped[str | None] = mapped_column(String(255))
+    claimed_at: Mapped[datetime | None]
+    version_id: Mapped[str | None] = mapped_column(ForeignKey("dataset_versions.id"))
+
+
+class ArrivalItem(Base):
+    """One line of the account: a file, or a document in it, and what became of it."""
+
+    __tablename__ = "arrival_items"
+    __table_args__ = (UniqueConstraint("arrival_id", "file", "place", name="one_line_per_place"),)
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    arrival_id: Mapped[str] = mapped_column(ForeignKey("arrivals.id"), index=True)
+    file: Mapped[str] = mapped_column(String(64))
+    """First 16 of the file's SHA-256 plus its suffix: a file's own name may hold a person's."""
+    place: Mapped[str] = mapped_column(String(120), default="")
+    """Where in the file: a paragraph label, a row number; empty for the file itself."""
+    key: Mapped[str | None] = mapped_column(String(200))
+    """The document's key (a surrogate, where the domain is not public)."""
+    content: Mapped[str | None] = mapped_column(String(64))
+    """SHA-256 of the masked text."""
+    state: Mapped[str] = mapped_column(String(12))
+    """accepted | unchanged | quarantined | refused"""
+    reason: Mapped[str | None] = mapped_column(Text)
+
+
+class DatasetVersion(Base):
+    """An immutable, named state of a domain's documents: a tag on an Iceberg snapshot."""
+
+    __tablename__ = "dataset_versions"
+    __table_args__ = (UniqueConstraint("domain", "major", "minor", name="one_version_per_number"),)
+
+    id: Mapped[str] = mapped_column(String(80), primary_key=True)
+    """`ConsumerLeasing_v1.0`"""
+    domain: Mapped[str] = mapped_column(String(40), index=True)
+    major: Mapped[int]
+    minor: Mapped[int]
+    snapshot_id: Mapped[str] = mapped_column(String(24))
+    """Iceberg's 64-bit snapshot id, as text: JSON readers lose its last digits."""
+    arrival_id: Mapped[str] = mapped_column(String(80), unique=True)
+    known_on: Mapped[str] = mapped_column(String(10))
+    """Latest effective date among the arrivals it rests on."""
+    documents: Mapped[int]
+    changed: Mapped[dict[str, Any]]
+    """Counts: added, superseded, withdrawn, unchanged."""
+    content: Mapped[str] = mapped_column(String(64))
+    """SHA-256 over the sorted (key, valid_from, content) of its documents."""
+    parent_id: Mapped[str | None] = mapped_column(String(80))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class ManifestRow(Base):
+    """What a step did, addressed by the hash of what determines it."""
+
+    __tablename__ = "manifests"
+
+    hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    step: Mapped[str] = mapped_column(String(40), index=True)
+    domain: Mapped[str] = mapped_column(String(40), index=True)
+    body: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Plan(Base):
+    """What a dataset version calls for: none | index | prompt | adapter."""
+
+    __tablename__ = "plans"
+
+    version_id: Mapped[str] = mapped_column(ForeignKey("dataset_versions.id"), primary_key=True)
+    domain: Mapped[str] = mapped_column(String(40), index=True)
+    kind: Mapped[str] = mapped_column(String(10))
+    reason: Mapped[str] = mapped_column(Text)
+    cost: Mapped[dict[str, Any]]
+    step_hash: Mapped[str] = mapped_column(String(64))
+    claimed_dag: Mapped[str | None] = mapped_column(String(120))
+    claimed_run: Mapped[str | None] = mapped_column(String(255))
+    done_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Artifact(Base):
+    """A training set, adapter, index or prompt on disk, with its hash and ancestry."""
+
+    __tablename__ = "artifacts"
+
+    id: Mapped[str] = mapped_column(String(80), primary_key=True)
+    """`<kind>-<first 16 of step_hash>`"""
+    kind: Mapped[str] = mapped_column(String(16), index=True)
+    domain: Mapped[str] = mapped_column(String(40), index=True)
+    step_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    path: Mapped[str] = mapped_column(String(255))
+    """Relative to the artifact store."""
+    sha256: Mapped[str] = mapped_column(String(64))
+    """SHA-256 of the folder's sorted (name, sha256) list."""
+    facts: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Candidate(Base):
+    """base + adapter + prompt + index + serving policy under one number. Once live it is a release."""
+
+    __tablename__ = "candidates"
+    __table_args__ = (UniqueConstraint("domain", "number", name="one_candidate_per_number"),)
+
+    id: Mapped[str] = mapped_column(String(60), primary_key=True)
+    """`regulatory/r3`"""
+    domain: Mapped[str] = mapped_column(String(40), index=True)
+    number: Mapped[int]
+    version_id: Mapped[str] = mapped_column(ForeignKey("dataset_versions.id"))
+    base: Mapped[str] = mapped_column(String(255))
+    base_sha256: Mapped[str] = mapped_column(String(64))
+    adapter_id: Mapped[str | None] = mapped_column(ForeignKey("artifacts.id"))
+    index_id: Mapped[str] = mapped_column(ForeignKey("artifacts.id"))
+    prompt: Mapped[str] = mapped_column(String(80))
+    prompt_sha256: Mapped[str] = mapped_column(String(64))
+    policy: Mapped[dict[str, Any]]
+    """passages, max_new_tokens: what the gateway needs beside the parts."""
+    uploader: Mapped[str] = mapped_column(String(120))
+    """Who delivered the data it rests on; never its approver."""
+    state: Mapped[str] = mapped_column(String(12), default="assembled", index=True)
+    """assembled -> gated -> approved -> canary -> live -> retired | reverted; or refused"""
+    reason: Mapped[str | None] = mapped_column(Text)
+    step_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    claimed_dag: Mapped[str | None] = mapped_column(String(120))
+    claimed_run: Mapped[str | None] = mapped_column(String(255))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class GateReport(Base):
+    """Every metric of one candidate beside the live release, and one verdict."""
+
+    __tablename__ = "gate_reports"
+
+    candidate_id: Mapped[str] = mapped_column(ForeignKey("candidates.id"), primary_key=True)
+    verdict: Mapped[str] = mapped_column(String(12))
+    reasons: Mapped[list[str]]
+    metrics: Mapped[dict[str, Any]]
+    against: Mapped[str | None] = mapped_column(String(60))
+    path: Mapped[str] = mapped_column(String(255))
+    step_hash: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Approval(Base):
+    """A person's answer, read from Airflow's own record."""
+
+    __tablename__ = "approvals"
+
+    candidate_id: Mapped[str] = mapped_column(ForeignKey("candidates.id"), primary_key=True)
+    decision: Mapped[str] = mapped_column(String(10))
+    actor: Mapped[str] = mapped_column(String(120))
+    responded_at: Mapped[datetime]
+    source: Mapped[str] = mapped_column(String(512))
+    """`dag/run/task` whose record was read."""
+
+
+class Pointer(Base):
+    """One row per domain: what answers now. Gateways read it twice a second."""
+
+    __tablename__ = "pointers"
+
+    domain: Mapped[str] = mapped_column(String(40), primary_key=True)
+    live_id: Mapped[str | None] = mapped_column(ForeignKey("candidates.id"))
+    previous_id: Mapped[str | None] = mapped_column(ForeignKey("candidates.id"))
+    canary_id: Mapped[str | None] = mapped_column(ForeignKey("candidates.id"))
+    canary_share: Mapped[float] = mapped_column(Float, default=0.0)
+    since: Mapped[datetime | None]
+
+
+class Tenure(Base):
+    """When a release was live: `live --on DATE` is one query here."""
+
+    __tablename__ = "tenures"
+    __table_args__ = (Index("tenure_by_time", "domain", "began_at"),)
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    domain: Mapped[str] = mapped_column(String(40))
+    candidate_id: Mapped[str] = mapped_column(ForeignKey("candidates.id"))
+    began_at: Mapped[datetime] = mapped_column(default=now)
+    ended_at: Mapped[datetime | None]
+    actor: Mapped[str] = mapped_column(String(120))
+    reason: Mapped[str] = mapped_column(Text)
+
+
+class OutboxMessage(Base):
+    """Something to tell another system (MLflow, Airflow), written in the transaction that made it true."""
+
+    __tablename__ = "outbox"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    kind: Mapped[str] = mapped_column(String(40), index=True)
+    key: Mapped[str] = mapped_column(String(200), unique=True)
+    """Same fact, same key: a rerun adds nothing."""
+    payload: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    published_at: Mapped[datetime | None]
+    attempts: Mapped[int] = mapped_column(default=0)
+    last_error: Mapped[str | None] = mapped_column(Text)
+
+
+class AuditEvent(Base):
+    """Who did what, and whether it was allowed; each row holds the hash of the one before."""
+
+    __tablename__ = "audit"
+
+    seq: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    at: Mapped[str] = mapped_column(String(32))
+    """ISO 8601 UTC, as text: it is hashed."""
+    actor: Mapped[str] = mapped_column(String(120))
+    action: Mapped[str] = mapped_column(String(60), index=True)
+    subject: Mapped[str] = mapped_column(String(200), index=True)
+    allowed: Mapped[bool]
+    detail: Mapped[dict[str, Any]]
+    previous: Mapped[str] = mapped_column(String(64))
+    hash: Mapped[str] = mapped_column(String(64), unique=True)
