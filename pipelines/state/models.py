@@ -45,15 +45,17 @@ class Arrival(Base):
     """A sealed delivery. `state`: received -> accepted | quarantined | refused."""
 
     __tablename__ = "arrivals"
-    __table_args__ = (UniqueConstraint("domain", "seal", name="one_arrival_per_seal"),)
+    __table_args__ = (UniqueConstraint("domain", "folder", name="one_arrival_per_folder"),)
 
     id: Mapped[str] = mapped_column(String(80), primary_key=True)
-    """`<domain>-<first 16 of the seal>`: the same delivery twice is one arrival."""
+    """`<domain>-<first 12 of the seal>`, with `-2`, `-3` ... where the same content came again."""
     domain: Mapped[str] = mapped_column(String(40), index=True)
     folder: Mapped[str] = mapped_column(String(255))
     """Name of its folder in the landing zone, relative to the domain's."""
-    seal: Mapped[str] = mapped_column(String(64))
-    """SHA-256 of the canonical `arrival.json`."""
+    seal: Mapped[str] = mapped_column(String(64), index=True)
+    """SHA-256 over source, effective date and files: equal for equal deliveries."""
+    duplicate_of: Mapped[str | None] = mapped_column(String(80))
+    """An earlier arrival with the same seal that was not refused: nothing is stored twice."""
     uploader: Mapped[str] = mapped_column(String(120))
     source: Mapped[str] = mapped_column(String(120))
     effective: Mapped[str] = mapped_column(String(10))
@@ -66,6 +68,8 @@ class Arrival(Base):
     claimed_dag: Mapped[str | None] = mapped_column(String(120))
     claimed_run: Mapped[str | None] = mapped_column(String(255))
     claimed_at: Mapped[datetime | None]
+    staged: Mapped[str | None] = mapped_column(String(255))
+    """Folder of its masked documents, relative to the artifact store, once prepared."""
     version_id: Mapped[str | None] = mapped_column(ForeignKey("dataset_versions.id"))
 
 
@@ -112,6 +116,8 @@ class DatasetVersion(Base):
     content: Mapped[str] = mapped_column(String(64))
     """SHA-256 over the sorted (key, valid_from, content) of its documents."""
     parent_id: Mapped[str | None] = mapped_column(String(80))
+    announced_at: Mapped[datetime | None]
+    """When Airflow was told; an asset event goes out once, never for a clear."""
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
@@ -128,16 +134,15 @@ class ManifestRow(Base):
 
 
 class Plan(Base):
-    """What a dataset version calls for: none | index | prompt | adapter."""
+    """What a dataset version calls for: pending, then none | index | prompt | adapter."""
 
     __tablename__ = "plans"
 
     version_id: Mapped[str] = mapped_column(ForeignKey("dataset_versions.id"), primary_key=True)
     domain: Mapped[str] = mapped_column(String(40), index=True)
-    kind: Mapped[str] = mapped_column(String(10))
-    reason: Mapped[str] = mapped_column(Text)
-    cost: Mapped[dict[str, Any]]
-    step_hash: Mapped[str] = mapped_column(String(64))
+    kind: Mapped[str] = mapped_column(String(10), default="pending")
+    reason: Mapped[str] = mapped_column(Text, default="")
+    cost: Mapped[dict[str, Any]] = mapped_column(default=dict)
     claimed_dag: Mapped[str | None] = mapped_column(String(120))
     claimed_run: Mapped[str | None] = mapped_column(String(255))
     done_at: Mapped[datetime | None]
@@ -189,6 +194,7 @@ class Candidate(Base):
     step_hash: Mapped[str] = mapped_column(String(64), unique=True)
     claimed_dag: Mapped[str | None] = mapped_column(String(120))
     claimed_run: Mapped[str | None] = mapped_column(String(255))
+    announced_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
@@ -246,6 +252,7 @@ class Tenure(Base):
     ended_at: Mapped[datetime | None]
     actor: Mapped[str] = mapped_column(String(120))
     reason: Mapped[str] = mapped_column(Text)
+    announced_at: Mapped[datetime | None]
 
 
 class OutboxMessage(Base):

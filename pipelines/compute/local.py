@@ -1,0 +1,135 @@
+"""Runs a heavy step as a detached process on this host.
+
+A wrapper holds `flock(job/lock)` for its whole life and renames `result.json` into place at its end. Alive means "the lock is held":
+process ids are reused and zombies answer to signals, a lock does neither. The lock is taken here and inherited, so there is no moment
+in which a started job looks absent.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Literal
+
+from pipelines.config import PROJECT, Settings
+from pipelines.errors import BadInput, Unavailable
+
+State = Literal["absent", "running", "lost", "done"]
+
+
+def folder(settings: Settings, job: str) -> Path:
+    """Where a job keeps lock, log and result. `job` is made of letters, digits, `.`, `_`, `-`, and `/` between parts."""
+    if not re.fullmatch(r"[A-Za-z0-9_.+:-]+(/[A-Za-z0-9_.+:-]+)*", job) or ".." in job:
+        raise BadInput(f"not a job name: {job!r}")
+    return settings.var / "jobs" / job
+
+
+def start(settings: Settings, job: str, argv: list[str]) -> None:
+    """Start `python ARGV` unless this job runs or has a result. Returns when the job is certain to be seen as running."""
+    place = folder(settings, job)
+    place.mkdir(parents=True, exist_ok=True)
+    lock = os.open(place / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        if (place / "result.json").exists():
+            return
+        with (place / "log.txt").open("ab") as log:
+            subprocess.Popen(
+                [sys.executable, "-m", "pipelines.compute.wrapper", str(place), str(lock), *argv],
+                cwd=PROJECT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=(lock,),
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            )
+        (place / "started").touch()
+    finally:
+        os.close(lock)  # the wrapper's copy keeps it held
+
+
+def poll(settings: Settings, job: str) -> State:
+    """`running` while the lock is held, `done` with a result, `lost` when the wrapper died without one, else `absent`."""
+    place = folder(settings, job)
+    if not (place / "lock").exists():
+        return "absent"
+    if _held(place / "lock"):
+        return "running"
+    # The result is renamed into place before the lock is let go, so looking in this order cannot miss it.
+    if (place / "result.json").exists():
+        return "done"
+    return "lost" if (place / "started").exists() else "absent"
+
+
+def result(settings: Settings, job: str) -> dict[str, Any]:
+    """`{"rc": int, "output": ..., "error": str | None}` of a finished job."""
+    path = folder(settings, job) / "result.json"
+    if not path.exists():
+        raise Unavailable("the job has no result", where=job, todo="clear the task: it starts again and resumes")
+    value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return value
+
+
+def log_tail(settings: Settings, job: str, lines: int = 60) -> str:
+    """The last lines of a job's log."""
+    path = folder(settings, job) / "log.txt"
+    if not path.exists():
+        return ""
+    return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+
+
+def stop(settings: Settings, job: str, seconds: float = 30.0) -> None:
+    """SIGTERM the job's process group and wait until its lock is free: a retry must not attach to a dying process."""
+    place = folder(settings, job)
+    if poll(settings, job) != "running":
+        return
+    pid = _pid(place)
+    deadline = time.monotonic() + seconds
+    sent = signal.SIGTERM
+    while _held(place / "lock"):
+        if pid is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(pid, sent)
+        pid = _pid(place)
+        if time.monotonic() > deadline:
+            if sent == signal.SIGKILL:
+                raise Unavailable("the job does not stop", where=job, todo=f"look at process {pid}")
+            sent, deadline = signal.SIGKILL, time.monotonic() + 5
+        time.sleep(0.1)
+
+
+def _pid(place: Path) -> int | None:
+    with suppress(OSError, ValueError):
+        return int((place / "pid").read_text())
+    return None
+
+
+def _held(path: Path) -> bool:
+    with _opened(path) as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    handle = os.open(path, os.O_RDWR)
+    try:
+        yield handle
+    finally:
+        os.close(handle)

@@ -1,0 +1,121 @@
+"""Candidates: base + adapter + prompt + index + policy under one number, never edited, moved through their states only here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from pipelines.config import Settings
+from pipelines.errors import Conflict, NotFound
+from pipelines.governance import audit
+from pipelines.state.database import reading, transaction
+from pipelines.state.models import Arrival, Candidate, DatasetVersion, GateReport, Pointer
+
+FORWARD = {
+    "assembled": {"gated", "refused"},
+    "gated": {"approved", "refused"},
+    "approved": {"canary", "refused"},
+    "canary": {"live", "reverted", "refused"},
+    "live": {"retired", "reverted"},
+    "retired": {"live"},
+    "reverted": {"live"},
+    "refused": set(),
+}
+"""Allowed moves. `retired -> live` and `reverted -> live` are rollbacks by a person, on purpose."""
+
+
+def assemble(
+    settings: Settings,
+    *,
+    domain: str,
+    version_id: str,
+    base: str,
+    base_sha256: str,
+    adapter_id: str | None,
+    index_id: str,
+    prompt: str,
+    prompt_sha256: str,
+    policy: dict[str, Any],
+    step_hash: str,
+) -> str:
+    """Freeze the parts under the next number; the same parts again are the same candidate."""
+    with transaction(settings) as session:
+        known = session.scalar(select(Candidate.id).where(Candidate.step_hash == step_hash))
+        if known is not None:
+            return known
+        number = (session.scalar(select(func.max(Candidate.number)).where(Candidate.domain == domain)) or 0) + 1
+        candidate = Candidate(
+            id=f"{domain}/r{number}",
+            domain=domain,
+            number=number,
+            version_id=version_id,
+            base=base,
+            base_sha256=base_sha256,
+            adapter_id=adapter_id,
+            index_id=index_id,
+            prompt=prompt,
+            prompt_sha256=prompt_sha256,
+            policy=policy,
+            uploader=", ".join(_uploaders(session, domain, version_id)),
+            step_hash=step_hash,
+        )
+        session.add(candidate)
+        audit.record(
+            session,
+            actor="ratchet",
+            action="candidate.assembled",
+            subject=candidate.id,
+            detail={"version": version_id, "adapter": adapter_id, "index": index_id, "prompt": prompt},
+        )
+        return candidate.id
+
+
+def _uploaders(session: Session, domain: str, version_id: str) -> list[str]:
+    """Who delivered the data that is new since the live release; they may not approve."""
+    wanted = session.get_one(DatasetVersion, version_id)
+    live = session.scalar(
+        select(DatasetVersion)
+        .join(Candidate, Candidate.version_id == DatasetVersion.id)
+        .join(Pointer, Pointer.live_id == Candidate.id)
+        .where(Pointer.domain == domain)
+    )
+    after = (live.major, live.minor) if live else (0, -1)
+    rows = session.execute(
+        select(DatasetVersion.major, DatasetVersion.minor, Arrival.uploader)
+        .join(Arrival, Arrival.id == DatasetVersion.arrival_id)
+        .where(DatasetVersion.domain == domain)
+    )
+    return sorted({who for major, minor, who in rows if after < (major, minor) <= (wanted.major, wanted.minor)})
+
+
+def get(settings: Settings, candidate_id: str) -> Candidate:
+    """One candidate, detached."""
+    with reading(settings) as session:
+        row = session.get(Candidate, candidate_id)
+        if row is None:
+            raise NotFound(f"there is no candidate {candidate_id!r}", todo="`ratchet candidates` lists them")
+        return row
+
+
+def report_of(settings: Settings, candidate_id: str) -> GateReport | None:
+    """The candidate's gate report, if it was gated."""
+    with reading(settings) as session:
+        return session.get(GateReport, candidate_id)
+
+
+def move(session: Session, candidate_id: str, state: str, *, actor: str = "ratchet", reason: str | None = None) -> bool:
+    """Move a candidate; False when it is there already. Conflict when the move is not allowed."""
+    row = session.get(Candidate, candidate_id)
+    if row is None:
+        raise NotFound(f"there is no candidate {candidate_id!r}", todo="`ratchet candidates` lists them")
+    if row.state == state:
+        return False
+    if state not in FORWARD[row.state]:
+        raise Conflict(f"{candidate_id} is {row.state} and cannot become {state}", todo="see its history with `ratchet audit show`")
+    row.state = state
+    if reason is not None:
+        row.reason = reason
+    audit.record(session, actor=actor, action=f"candidate.{state}", subject=candidate_id, detail={"reason": reason} if reason else None)
+    return True

@@ -1,0 +1,163 @@
+"""The one pointer per domain that says what answers. Needs the control database and nothing else: it moves with Airflow stopped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, time
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from pipelines.config import Settings
+from pipelines.errors import BadInput, Conflict, NotFound
+from pipelines.governance import audit
+from pipelines.registry import candidates
+from pipelines.state import outbox
+from pipelines.state.database import reading, transaction
+from pipelines.state.models import Approval, Candidate, Pointer, Tenure, now
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What was live, from when to when, and who made it so."""
+
+    domain: str
+    release: str
+    version: str
+    approved_by: str
+    began_at: datetime
+    ended_at: datetime | None
+    actor: str
+    reason: str
+
+
+def current(settings: Settings, domain: str) -> Pointer | None:
+    """The domain's pointer, or None before its first release."""
+    with reading(settings) as session:
+        return session.get(Pointer, domain)
+
+
+def set_canary(settings: Settings, candidate_id: str, share: float) -> None:
+    """Send `share` of the domain's requests to an approved candidate. Conflict while another canary runs."""
+    with transaction(settings) as session:
+        candidate = session.get_one(Candidate, candidate_id)
+        pointer = _pointer(session, candidate.domain)
+        if pointer.live_id == candidate_id:
+            return
+        if pointer.canary_id not in (None, candidate_id):
+            raise Conflict(f"{pointer.canary_id} is in canary", todo="wait for its end, or withdraw it")
+        if candidate.state != "canary":
+            candidates.move(session, candidate_id, "canary")
+        pointer.canary_id, pointer.canary_share = candidate_id, share
+
+
+def end_canary(settings: Settings, candidate_id: str) -> None:
+    """Stop sending requests to this candidate; harmless when none are sent."""
+    with transaction(settings) as session:
+        pointer = session.get(Pointer, session.get_one(Candidate, candidate_id).domain)
+        if pointer is not None and pointer.canary_id == candidate_id:
+            pointer.canary_id, pointer.canary_share = None, 0.0
+
+
+def promote(settings: Settings, candidate_id: str, *, actor: str = "ratchet", reason: str = "gated, approved, canary passed") -> bool:
+    """Make a canaried candidate live in one transaction; False when it is live already (a cleared task)."""
+    with transaction(settings) as session:
+        candidate = session.get_one(Candidate, candidate_id)
+        pointer = _pointer(session, candidate.domain)
+        if pointer.live_id == candidate_id:
+            return False
+        if candidate.state != "canary" or session.get(Approval, candidate_id) is None:
+            raise Conflict(f"{candidate_id} is {candidate.state}, not an approved canary", todo="run its release DAG")
+        if pointer.live_id is not None:
+            candidates.move(session, pointer.live_id, "retired", actor=actor)
+        candidates.move(session, candidate_id, "live", actor=actor)
+        _point(session, pointer, candidate_id, actor, reason)
+        return True
+
+
+def rollback(settings: Settings, domain: str, *, actor: str, reason: str, to: int | None = None) -> str:
+    """Make an earlier release live again (the previous one, or number `to`); returns its id. The release left behind is `reverted`."""
+    with transaction(settings) as session:
+        pointer = session.get(Pointer, domain)
+        if pointer is None or pointer.live_id is None:
+            raise Conflict(f"{domain} has no live release", todo="there is nothing to roll back")
+        target = f"{domain}/r{to}" if to is not None else _before(session, session.get_one(Candidate, pointer.live_id))
+        if target is None:
+            raise Conflict(f"{pointer.live_id} is the first release of {domain}", todo="there is nothing before it")
+        if target == pointer.live_id:
+            raise BadInput(f"{target} is live already", todo="name an earlier release with --to")
+        if session.scalar(select(Tenure.id).where(Tenure.candidate_id == target).limit(1)) is None:
+            raise BadInput(f"{target} was never live", todo="`ratchet releases` lists what can be rolled back to")
+        left = pointer.live_id
+        candidates.move(session, left, "reverted", actor=actor, reason=reason)
+        candidates.move(session, target, "live", actor=actor, reason=reason)
+        pointer.canary_id, pointer.canary_share = None, 0.0
+        _point(session, pointer, target, actor, reason)
+        audit.record(session, actor=actor, action="release.rollback", subject=target, detail={"from": left, "reason": reason})
+        return target
+
+
+def live_on(settings: Settings, domain: str, day: str | None = None) -> list[Live]:
+    """What was live during a day (ISO, UTC), newest first; without a day, what is live now."""
+    with reading(settings) as session:
+        query = (
+            select(Tenure, Candidate.version_id, Approval.actor)
+            .join(Candidate, Candidate.id == Tenure.candidate_id)
+            .outerjoin(Approval, Approval.candidate_id == Tenure.candidate_id)
+            .where(Tenure.domain == domain)
+            .order_by(Tenure.began_at.desc(), Tenure.id.desc())
+        )
+        if day is None:
+            query = query.where(Tenure.ended_at.is_(None))
+        else:
+            first, last = _day(day)
+            query = query.where(Tenure.began_at <= last, (Tenure.ended_at.is_(None)) | (Tenure.ended_at >= first))
+        return [
+            Live(domain, row.candidate_id, version, approver or "", row.began_at, row.ended_at, row.actor, row.reason)
+            for row, version, approver in session.execute(query)
+        ]
+
+
+def _before(session: Session, live: Candidate) -> str | None:
+    """The newest release older than the live one that ended well. A reverted one is gone back to only by name."""
+    return session.scalar(
+        select(Candidate.id)
+        .where(Candidate.domain == live.domain, Candidate.number < live.number, Candidate.state == "retired")
+        .order_by(Candidate.number.desc())
+        .limit(1)
+    )
+
+
+def _day(day: str) -> tuple[datetime, datetime]:
+    try:
+        date = datetime.strptime(day, "%Y-%m-%d").date()
+    except ValueError:
+        raise BadInput(f"not a date: {day!r}", todo="write it as YYYY-MM-DD") from None
+    return datetime.combine(date, time.min, UTC), datetime.combine(date, time.max, UTC)
+
+
+def _pointer(session: Session, domain: str) -> Pointer:
+    pointer = session.get(Pointer, domain)
+    if pointer is None:
+        pointer = Pointer(domain=domain, canary_share=0.0)
+        session.add(pointer)
+    return pointer
+
+
+def _point(session: Session, pointer: Pointer, candidate_id: str, actor: str, reason: str) -> None:
+    moment = now()
+    if pointer.live_id is not None:
+        open_tenures = session.scalars(select(Tenure).where(Tenure.domain == pointer.domain, Tenure.ended_at.is_(None)))
+        for tenure in open_tenures:
+            tenure.ended_at = moment
+    session.add(Tenure(domain=pointer.domain, candidate_id=candidate_id, began_at=moment, actor=actor, reason=reason))
+    if pointer.canary_id == candidate_id:
+        pointer.canary_id, pointer.canary_share = None, 0.0
+    pointer.previous_id, pointer.live_id, pointer.since = pointer.live_id, candidate_id, moment
+    session.flush()
+    outbox.put(
+        session,
+        "mlflow.release",
+        f"mlflow.release/{candidate_id}/{moment.isoformat()}",
+        {"candidate": candidate_id, "domain": pointer.domain, "at": moment.isoformat(), "actor": actor},
+    )
