@@ -135,7 +135,8 @@ class QuestionRule(Strict):
     ask: tuple[str, ...] = Field(min_length=1)
     answer: str
     swap: dict[str, Literal["year", "amount", "number", "percent", "none"]] = Field(
-        {}, description="named groups whose value is redrawn at random, so that the adapter learns to copy, not to recite"
+        {},
+        description="named groups whose value is redrawn at random, so that the adapter learns to copy, not to recite",
     )
 
 
@@ -191,7 +192,7 @@ class Retrieval(Strict):
 class Gate(Strict):
     """What a candidate must reach. Metrics are in [0, 1], higher is better."""
 
-    goldens: Path
+    goldens: Path = Field(description="relative to the configs folder")
     floors: dict[str, Share]
     max_regression: Share = Field(0.05, description="largest loss against the live release, per metric")
     min_goldens: int = Field(8, ge=1)

@@ -21,7 +21,7 @@ def main(argv: list[str]) -> int:
     child = subprocess.Popen(
         [sys.executable, *command],
         env={**os.environ, "RATCHET_JOB": str(place)},
-        preexec_fn=_die_with_parent,  # noqa: PLW1509 - single-threaded here, and PDEATHSIG has no other way in
+        preexec_fn=_die_with_parent,
     )
     signal.signal(signal.SIGTERM, lambda *_: child.terminate())
     code = child.wait()

@@ -13,7 +13,15 @@ from pipelines.state.models import AuditEvent, now
 GENESIS = "0" * 64
 
 
-def record(session: Session, *, actor: str, action: str, subject: str, allowed: bool = True, detail: dict[str, Any] | None = None) -> None:
+def record(
+    session: Session,
+    *,
+    actor: str,
+    action: str,
+    subject: str,
+    allowed: bool = True,
+    detail: dict[str, Any] | None = None,
+) -> None:
     """Append one event in the caller's transaction: what happened and its record stand or fall together."""
     if session.get_bind().dialect.name == "postgresql":
         # SQLite has one writer anyway; elsewhere two appenders must not read the same tail.

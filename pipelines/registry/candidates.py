@@ -117,5 +117,11 @@ def move(session: Session, candidate_id: str, state: str, *, actor: str = "ratch
     row.state = state
     if reason is not None:
         row.reason = reason
-    audit.record(session, actor=actor, action=f"candidate.{state}", subject=candidate_id, detail={"reason": reason} if reason else None)
+    audit.record(
+        session,
+        actor=actor,
+        action=f"candidate.{state}",
+        subject=candidate_id,
+        detail={"reason": reason} if reason else None,
+    )
     return True

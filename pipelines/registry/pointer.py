@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from pipelines.config import Settings
-from pipelines.errors import BadInput, Conflict, NotFound
+from pipelines.errors import BadInput, Conflict
 from pipelines.governance import audit
 from pipelines.registry import candidates
 from pipelines.state import outbox

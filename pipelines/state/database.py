@@ -68,7 +68,9 @@ def reading(settings: Settings) -> Iterator[Session]:
 def _unavailable(settings: Settings, error: OperationalError) -> Unavailable:
     where = make_url(settings.database).render_as_string(hide_password=True)
     return Unavailable(
-        f"the control database does not answer: {error.orig}", where=where, todo="run `ratchet migrate`, or check that it is up"
+        f"the control database does not answer: {error.orig}",
+        where=where,
+        todo="run `ratchet migrate`, or check that it is up",
     )
 
 

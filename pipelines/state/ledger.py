@@ -136,4 +136,11 @@ def refuse(settings: Settings, arrival_id: str, reason: str, lines: list[Line]) 
         row.state, row.reason, row.settled_at = "refused", reason, now()
         account(session, arrival_id, lines)
         if first:
-            audit.record(session, actor="ratchet", action="arrival.refused", subject=arrival_id, allowed=False, detail={"reason": reason})
+            audit.record(
+                session,
+                actor="ratchet",
+                action="arrival.refused",
+                subject=arrival_id,
+                allowed=False,
+                detail={"reason": reason},
+            )

@@ -63,7 +63,12 @@ def prepare(settings: Settings, domain_name: str, arrival_id: str) -> dict[str, 
         return {"arrival": arrival_id, "state": "refused", "reason": str(error)}
     with transaction(settings) as session:
         session.get_one(Arrival, arrival_id).staged = manifest.outputs["staged"]
-    return {"arrival": arrival_id, "state": "accepted", "reason": None, "documents": manifest.counts.get("documents", 0)}
+    return {
+        "arrival": arrival_id,
+        "state": "accepted",
+        "reason": None,
+        "documents": manifest.counts.get("documents", 0),
+    }
 
 
 def _prepare(settings: Settings, domain: DomainConfig, row: Arrival, step_hash: str, refused: list[ledger.Line]) -> Outcome:
@@ -89,19 +94,26 @@ def _prepare(settings: Settings, domain: DomainConfig, row: Arrival, step_hash: 
             where=row.folder,
             todo="see the validation report, mend and deliver again",
         )
-    masker = Masker.open(settings, domain.privacy.profile)
-    documents, lines, counts = extract.mask(extracted.records, masker, row.id, domain)
-    target = artifacts.make(settings, "staged", step_hash, lambda out: write(out, documents, lines + extracted.refusals))
+    masked = extract.mask(extracted.records, Masker.open(settings, domain.privacy.profile), row.id, domain)
+    lines = masked.lines + extracted.refusals
+    target = artifacts.make(settings, "staged", step_hash, lambda out: write(out, masked.documents, lines, masked.subtrees))
     return Outcome(
-        outputs={"staged": target.relative_to(settings.artifacts).as_posix(), "contract_report": f"contract/{step_hash[:16]}"},
-        counts={"documents": len(documents), "refused": len(extracted.refusals), **{f"masked_{k}": v for k, v in sorted(counts.items())}},
+        outputs={
+            "staged": target.relative_to(settings.artifacts).as_posix(),
+            "contract_report": f"contract/{step_hash[:16]}",
+        },
+        counts={
+            "documents": len(masked.documents),
+            "refused": len(extracted.refusals),
+            **{f"masked_{k}": v for k, v in sorted(masked.counts.items())},
+        },
     )
 
 
 def publish(settings: Settings, domain_name: str, arrival_ids: list[str]) -> list[str]:
     """One dataset version per prepared arrival, in order of effective date. Returns their ids; a rerun returns the same ones."""
     from pipelines.corpus import warehouse
-    from pipelines.corpus.staging import read
+    from pipelines.corpus.staging import read, repeals
 
     domain = load_domain(domain_name, settings)
     rows = sorted((ledger.arrival(settings, one) for one in arrival_ids), key=lambda a: (a.effective, a.received_at, a.id))
@@ -115,12 +127,19 @@ def publish(settings: Settings, domain_name: str, arrival_ids: list[str]) -> lis
             continue
         if row.staged is None:
             continue
-        documents, lines = read(settings.artifacts / row.staged)
+        documents, lines, subtrees = read(settings.artifacts / row.staged)
         parent = latest(settings, domain_name)
+        if subtrees and parent is not None:
+            documents += repeals(documents, subtrees, warehouse.documents(settings, domain_name, parent.id))
         major, minor = _next(domain, parent)
         version_id = f"{domain.dataset}_v{major}.{minor}"
         published = warehouse.publish(
-            settings, domain, row.id, documents, version_id=version_id, parent_snapshot=parent.snapshot_id if parent else None
+            settings,
+            domain,
+            row.id,
+            documents,
+            version_id=version_id,
+            parent_snapshot=parent.snapshot_id if parent else None,
         )
         with transaction(settings) as session:
             session.add(

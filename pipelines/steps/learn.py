@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
@@ -12,7 +11,7 @@ from sqlalchemy import select
 from pipelines.config import DomainConfig, Settings, load_domain
 from pipelines.errors import Conflict, NotFound
 from pipelines.governance import audit
-from pipelines.manifest import Manifest, Outcome, run_step, sha256
+from pipelines.manifest import Manifest, Outcome, run_step, sha256, sha256_file
 from pipelines.registry import artifacts, candidates, parts, pointer
 from pipelines.state import outbox
 from pipelines.state.database import reading, transaction
@@ -33,7 +32,12 @@ def claim(settings: Settings, domain_name: str, dag_id: str, run_id: str) -> str
     with transaction(settings) as session:
         mine = session.scalar(
             select(Plan.version_id)
-            .where(Plan.domain == domain_name, Plan.claimed_dag == dag_id, Plan.claimed_run == run_id, Plan.kind != "superseded")
+            .where(
+                Plan.domain == domain_name,
+                Plan.claimed_dag == dag_id,
+                Plan.claimed_run == run_id,
+                Plan.kind != "superseded",
+            )
             .limit(1)
         )
         if mine is not None:
@@ -81,7 +85,11 @@ def plan(settings: Settings, domain_name: str, version_id: str) -> str:
         if kind == "none":
             row.done_at = now()
         audit.record(
-            session, actor="ratchet", action="plan.decided", subject=version_id, detail={"kind": kind, "reason": reason, "cost": cost}
+            session,
+            actor="ratchet",
+            action="plan.decided",
+            subject=version_id,
+            detail={"kind": kind, "reason": reason, "cost": cost},
         )
     return kind
 
@@ -105,7 +113,10 @@ def _decide(settings: Settings, domain: DomainConfig, version_id: str) -> tuple[
     limit = domain.plan.retrain_when_new_share
     if share > limit:
         return "adapter", f"{share:.0%} of the documents are new to the live adapter, more than {limit:.0%}"
-    return "index", f"{share:.1%} of the documents are new to the live adapter, at most {limit:.0%}: facts travel by index"
+    return (
+        "index",
+        f"{share:.1%} of the documents are new to the live adapter, at most {limit:.0%}: facts travel by index",
+    )
 
 
 def _live(settings: Settings, domain_name: str) -> Candidate | None:
@@ -131,7 +142,7 @@ def examples(settings: Settings, domain_name: str, version_id: str) -> Manifest:
             "count": domain.recipe.examples,
             "seed": domain.recipe.seed,
         },
-        inputs={"version": version_id, "content": version.content, "goldens": _goldens_hash(domain)},
+        inputs={"version": version_id, "content": version.content, "goldens": goldens_hash(settings, domain)},
         body=lambda step_hash: _examples(settings, domain, version, step_hash),
     )
 
@@ -142,13 +153,16 @@ def _examples(settings: Settings, domain: DomainConfig, version: DatasetVersion,
     from pipelines.training import examples as making
 
     documents = warehouse.documents(settings, domain.domain, version.id)
-    goldens = load(domain.gate.goldens)
+    goldens = load(settings.configs / domain.gate.goldens)
     held_out = {golden.cites for golden in goldens if golden.cites}
     quotes = [golden.quote for golden in goldens if golden.quote and not golden.cites]
     held_out |= {document.key for document in documents if any(quote in document.text for quote in quotes)}
     made = making.make(documents, domain, exclude_keys=held_out, seed=domain.recipe.seed)
     folder = artifacts.make(settings, "examples", step_hash, lambda out: making.write(out / "examples.jsonl", made))
-    return Outcome(outputs={"path": folder.relative_to(settings.artifacts).as_posix()}, counts={"examples": len(made), "held_out": len(held_out)})
+    return Outcome(
+        outputs={"path": folder.relative_to(settings.artifacts).as_posix()},
+        counts={"examples": len(made), "held_out": len(held_out)},
+    )
 
 
 def training_set(settings: Settings, domain_name: str, version_id: str) -> Manifest:
@@ -165,7 +179,10 @@ def training_set(settings: Settings, domain_name: str, version_id: str) -> Manif
 
         source = read(settings.artifacts / made.outputs["path"] / "examples.jsonl")
         folder = artifacts.make(
-            settings, "training_set", step_hash, lambda out: packing.build(source, prompt, domain.base.path, domain.recipe, out)
+            settings,
+            "training_set",
+            step_hash,
+            lambda out: packing.build(source, prompt, domain.base.path, domain.recipe, out),
         )
         facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
         artifact_id = artifacts.enter(settings, "training_set", domain_name, step_hash, {"version": version_id, **facts})
@@ -196,7 +213,11 @@ def train(settings: Settings, domain_name: str, version_id: str) -> Manifest:
         final = artifacts.place(settings, "adapter", step_hash)
         if not final.is_dir():
             launch.train(
-                settings.artifacts / packed.outputs["path"], domain.base.path, domain.recipe, final, settings.var / "work" / step_hash[:16]
+                settings.artifacts / packed.outputs["path"],
+                domain.base.path,
+                domain.recipe,
+                final,
+                settings.var / "work" / step_hash[:16],
             )
         facts = json.loads((final / "facts.json").read_text(encoding="utf-8"))
         history = facts.pop("history", [])
@@ -265,7 +286,10 @@ def index(settings: Settings, domain_name: str, version_id: str) -> Manifest:
 
         documents = warehouse.documents(settings, domain_name, version_id)
         folder = artifacts.make(
-            settings, "index", step_hash, lambda out: indexing.build(documents, domain, out, settings.var / "cache" / "embeddings")
+            settings,
+            "index",
+            step_hash,
+            lambda out: indexing.build(documents, domain, out, settings.var / "cache" / "embeddings"),
         )
         artifact_id = artifacts.enter(settings, "index", domain_name, step_hash, {"version": version_id, "documents": len(documents)})
         return Outcome(
@@ -337,12 +361,19 @@ def _adapter_for(settings: Settings, domain_name: str, version_id: str, kind: st
                 return earlier.adapter_id
         live = _live(settings, domain_name)
         if live is None:
-            raise Conflict("the plan counted on a live adapter, and there is none", todo="deliver the next arrival, or train by hand")
+            raise Conflict(
+                "the plan counted on a live adapter, and there is none",
+                todo="deliver the next arrival, or train by hand",
+            )
         return live.adapter_id
     with reading(settings) as session:
         found = session.scalars(
             select(Artifact.id)
-            .where(Artifact.kind == "adapter", Artifact.domain == domain_name, Artifact.facts["version"].as_string() == version_id)
+            .where(
+                Artifact.kind == "adapter",
+                Artifact.domain == domain_name,
+                Artifact.facts["version"].as_string() == version_id,
+            )
             .order_by(Artifact.created_at.desc())
         ).first()
     if found is None:
@@ -389,11 +420,12 @@ def _version(settings: Settings, version_id: str) -> DatasetVersion:
         return row
 
 
-def _goldens_hash(domain: DomainConfig) -> str:
-    from pipelines.manifest import sha256_file
-
-    path = Path(domain.gate.goldens)
-    return sha256_file(path) if path.is_file() else "none"
+def goldens_hash(settings: Settings, domain: DomainConfig) -> str:
+    """Hash of the domain's goldens file."""
+    path = settings.configs / domain.gate.goldens
+    if not path.is_file():
+        raise NotFound("the goldens file is missing", where=str(path), todo="write it, or mend gate.goldens in the domain file")
+    return sha256_file(path)
 
 
 def handlers() -> dict[str, Any]:

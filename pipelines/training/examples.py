@@ -258,8 +258,9 @@ def _holds(text: str, value: str) -> bool:
 
 
 def _whole(value: str) -> str:
-    """The value as a number of its own: the 5 of "5 days", not of "2015" or "$5,000"."""
-    return rf"(?<![\w$])(?<!\d[.,]){re.escape(value)}(?!\w)(?![.,]\d)" if value[:1].isalnum() else rf"{re.escape(value)}(?!\w)(?![.,]\d)"
+    """The value as a number of its own: the 5 of "5 days", not of "2015" or "5,000"."""
+    before = r"(?<!\w)(?<!\d[.,])" if value[:1].isalnum() else ""
+    return rf"{before}{re.escape(value)}(?!\w)(?![.,]\d)"
 
 
 def _year(rng: random.Random, old: str) -> str:

@@ -13,7 +13,10 @@ def render_item(kind: str, value: Any, _context: Any) -> str | Literal[False]:
 
 
 context.configure(
-    connection=context.config.attributes["connection"], target_metadata=Base.metadata, render_as_batch=True, render_item=render_item
+    connection=context.config.attributes["connection"],
+    target_metadata=Base.metadata,
+    render_as_batch=True,
+    render_item=render_item,
 )
 with context.begin_transaction():
     context.run_migrations()

@@ -39,9 +39,12 @@ class Muon:
             self._groups[matrix.shape].append(matrix)
         self._buffers = {shape: torch.zeros(len(group), *shape) for shape, group in self._groups.items()}
 
-    @torch.no_grad()
     def step(self, lr: float) -> None:
         """One update from the gradients in place, which are then dropped."""
+        with torch.no_grad():
+            self._update(lr)
+
+    def _update(self, lr: float) -> None:
         for shape, group in self._groups.items():
             gradients = torch.stack([matrix.grad for matrix in group if matrix.grad is not None])
             buffer = self._buffers[shape]

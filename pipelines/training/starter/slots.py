@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 
 from pipelines.training.starter import words as w
+from pipelines.training.starter.common import COMMON
 
 YEARS = (1990, 2049)
 
@@ -125,6 +126,11 @@ def defined_term(rng: random.Random) -> str:
     return f"{rng.choice(w.ADJECTIVES)} {rng.choice(w.NOUNS)}"
 
 
+def jumble(rng: random.Random) -> str:
+    """Three to twelve ordinary words in no order: text that no template foresees."""
+    return " ".join(rng.choice(COMMON) for _ in range(rng.randint(3, 12)))
+
+
 def _pick(values: tuple[str, ...]) -> Callable[[random.Random], str]:
     return lambda rng: rng.choice(values)
 
@@ -156,6 +162,7 @@ KINDS: dict[str, Callable[[random.Random], str]] = {
     "freqnoun": _pick(("week", "month", "quarter", "day", "year", "morning", "Monday", "Friday", "second week")),
     "hr": _number(45, 150),
     "int": _number(2, 900),
+    "jumble": jumble,
     "job": _pick(w.JOBS),
     "month": _pick(w.MONTHS),
     "noun": _pick(w.NOUNS),

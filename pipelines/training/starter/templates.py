@@ -73,7 +73,8 @@ The {period} for a {adj} {noun} is {dur}.
 dur < What is the {period} for a {adj} {noun}? | How long is the {period} for a {adj} {noun}?
 
 The {role} must {verb} the {obj} within {dur}.
-dur < Within what time must the {role} {verb} the {obj}? | How soon must the {role} {verb} the {obj}? | By when must the {role} {verb} the {obj}? | How long does the {role} have to {verb} the {obj}?
+dur < Within what time must the {role} {verb} the {obj}? | How soon must the {role} {verb} the {obj}?
+dur < By when must the {role} {verb} the {obj}? | How long does the {role} have to {verb} the {obj}?
 role < Who must {verb} the {obj}? | Who has to {verb} the {obj} within {dur}?
 
 The {role} shall {verb} the {obj} no later than {date}.
@@ -421,6 +422,12 @@ role < What does {First} {Surname} work as? | What is the job of {First} {Surnam
 Place < Where does {First} {Surname} work?
 First_Surname < Who works as {role} in {Place}? | Who works in {Place}?
 
+The {word} of {Place} reads: {jumble}.
+jumble < What does the {word} of {Place} read? | How does the {word} of {Place} read? | What is the {word} of {Place}?
+
+In {Place}, {word} stands for {jumble}.
+jumble < What does {word} stand for? | What does {word} stand for in {Place}?
+
 The {word} of {Place} is {word2}.
 word2 < What is the {word} of {Place}?
 
@@ -447,6 +454,15 @@ HELD_OUT = """
 From January 1, {year} through December 31, {year}, the {term} is {amt}.
 amt < What is the {term} in {year}? | What {term} applied during {year}?
 
+From {date} through {date2}, the {term} is {amt}.
+amt < What is the {term} from {date}? | What {term} applied through {date2}?
+
+Prior to {date}, the {term} is {amt}.
+amt < What was the {term} prior to {date}?
+
+The {term} that applies in {year} comes to {amt}, and any contract above it is exempt.
+amt < What {term} applies in {year}? | What is the {term} for {year}?
+
 Under rule {section}, a {role} has {dur} to {verb} the {obj}.
 dur < How long does a {role} have to {verb} the {obj}? | How many days does a {role} have under rule {section}?
 
@@ -462,6 +478,10 @@ hr < What is the pulse?
 We agreed to begin {drug} at {dose}, taken {freq}.
 dose < At what dose is {drug} begun? | What is the dose of {drug}?
 freq < How often is {drug} taken?
+
+{title} {Surname}, seen on {date}, BP reading {bp}, remains on {drug} {dose} {freq}.
+bp < What was the BP reading of {title} {Surname}? | What is the blood pressure of {title} {Surname}?
+dose < What dose of {drug} does {title} {Surname} take? | On what dose of {drug} does {title} {Surname} remain?
 
 # follow
 Telephone appointment booked in {dur} to discuss progress.
@@ -489,4 +509,10 @@ Rounding is to the nearest {int} units.
 Other {nps} follow the general rule.
 A change in the index may lead to a new amount.
 It was {adj} weather in {Place} that week.
+{jumble}.
+{jumble}, {jumble}.
+The {noun} {jumble}.
+{jumble} ({jumble2}); {jumble3}.
+{jumble} {int} {jumble2}.
+{jumble}.
 """

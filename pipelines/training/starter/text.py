@@ -265,12 +265,7 @@ def context(rng: random.Random, mix: Mix, pools: tuple[str, ...] = GENRES) -> Co
     if not series or rng.random() < 0.5:
         rng.shuffle(groups)
     passages = tuple(_passage(rng, [fact for fact, _ in group], mix.fillers) for group in groups)
-    questions = [
-        question
-        for line, group in enumerate(groups, 1)
-        for fact, vary in group
-        for question in _ask_all(rng, fact, line, vary)
-    ]
+    questions = [question for line, group in enumerate(groups, 1) for fact, vary in group for question in _ask_all(rng, fact, line, vary)]
     rng.shuffle(questions)
     questions = questions[: mix.max_questions]
     # An unanswerable question is the same question with other keys, or one on a fact that is not there.
@@ -287,7 +282,7 @@ def context(rng: random.Random, mix: Mix, pools: tuple[str, ...] = GENRES) -> Co
 
 def contexts(seed: int | str, mix: Mix, pools: tuple[str, ...] = GENRES) -> Iterator[Context]:
     """Endless contexts; the same seed gives the same ones."""
-    rng = random.Random(seed)
+    rng = random.Random(seed)  # noqa: S311 - text, not secrets
     while True:
         drawn = context(rng, mix, pools)
         if drawn.questions:

@@ -13,6 +13,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, proce
 from transformers import PreTrainedTokenizerFast
 
 from pipelines.training.starter import words
+from pipelines.training.starter.common import COMMON
 from pipelines.training.starter.slots import YEARS
 from pipelines.training.starter.text import Mix, ask, contexts
 
@@ -29,11 +30,13 @@ def _corpus(seed: int, size: int) -> Iterator[str]:
             yield f"{ask(question.text)}{question.completion}\n"
     numbers = [*range(1000), *range(YEARS[0], YEARS[1] + 1)]
     yield from (f"{number} " * 400 for number in numbers)
+    yield from (f" {word}" * 60 for word in COMMON)
+    yield "“ ” ’ – — • é ° µ ½ §" * 400
     lists = [value for name, value in vars(words).items() if name.isupper() and isinstance(value, tuple)]
     yield from (f" {word}" * 20 for value in lists for word in value if value is not words.SYLLABLES)
 
 
-def train(seed: int, size: int = 6000, vocabulary: int = 4096) -> PreTrainedTokenizerFast:
+def train(seed: int, size: int = 6000, vocabulary: int = 4608) -> PreTrainedTokenizerFast:
     """Train on `size` generated contexts."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(

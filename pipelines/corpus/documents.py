@@ -1,0 +1,96 @@
+"""The document: one text with a stable key, a content hash and the dates between which it holds.
+
+A later text of the same key closes the earlier one by the source's own dates, whatever the order in which the two were delivered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pipelines.manifest import sha256
+
+FOREVER = "9999-12-31"
+"""`valid_to` of a text that is still in force."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One row of a dataset version. Dates are ISO `YYYY-MM-DD`, so that they compare as text."""
+
+    key: str
+    """Paragraph label ("9013-2-e-Interp-9-v"), or a surrogate where the domain is not public."""
+    title: str
+    text: str
+    """Masked. Empty where `withdrawn`."""
+    content: str
+    """SHA-256 of key, title and text."""
+    valid_from: str
+    """Inclusive."""
+    valid_to: str
+    """Exclusive."""
+    arrival_id: str
+    source: str
+    """Number of the source document ("2013-28194"), or empty."""
+    withdrawn: bool
+    """The key is repealed from `valid_from` on."""
+
+    def holds(self, day: str) -> bool:
+        """Whether this is the text of its key on that day."""
+        return self.valid_from <= day < self.valid_to and not self.withdrawn
+
+
+def document(
+    *, key: str, title: str, text: str, valid_from: str, arrival_id: str, source: str = "", withdrawn: bool = False, valid_to: str = FOREVER
+) -> Document:
+    """A document with its content hash. The warehouse sets `valid_to`, from the documents that follow it."""
+    return Document(
+        key=key,
+        title=title,
+        text=text,
+        content=content_of(key, title, text),
+        valid_from=valid_from,
+        valid_to=valid_to,
+        arrival_id=arrival_id,
+        source=source,
+        withdrawn=withdrawn,
+    )
+
+
+def content_of(key: str, title: str, text: str) -> str:
+    """SHA-256 of what a reader sees."""
+    return sha256([key, title, text])
+
+
+def state_of(documents: Iterable[Document]) -> str:
+    """SHA-256 over the sorted (key, valid_from, content): equal for equal states, however they came about."""
+    return sha256(sorted((row.key, row.valid_from, row.content) for row in documents))
+
+
+def as_of(documents: Iterable[Document], day: str) -> list[Document]:
+    """What holds on a day."""
+    return [row for row in documents if row.holds(day)]
+
+
+def faults(documents: Iterable[Document]) -> list[str]:
+    """Everything that must not be in a dataset version, one line each; empty when it is sound. Names keys, never text."""
+    found: list[str] = []
+    by_key: dict[str, list[Document]] = {}
+    for row in documents:
+        by_key.setdefault(row.key, []).append(row)
+        if row.content != content_of(row.key, row.title, row.text):
+            found.append(f"{row.key}: the content hash is wrong")
+        if row.withdrawn and row.text:
+            found.append(f"{row.key}: withdrawn, but it has a text")
+        if not row.withdrawn and not row.text.strip():
+            found.append(f"{row.key}: the text is empty")
+        if not row.valid_from < row.valid_to:
+            found.append(f"{row.key}: holds from {row.valid_from} to {row.valid_to}")
+    for key, rows in by_key.items():
+        rows.sort(key=lambda row: row.valid_from)
+        for earlier, later in zip(rows, rows[1:], strict=False):
+            if earlier.valid_from == later.valid_from:
+                found.append(f"{key}: two texts from {later.valid_from}")
+            elif earlier.valid_to > later.valid_from:
+                found.append(f"{key}: the text of {earlier.valid_from} overlaps that of {later.valid_from}")
+    return found

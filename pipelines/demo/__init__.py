@@ -1,0 +1,1 @@
+"""The story a newcomer watches: `make demo`."""

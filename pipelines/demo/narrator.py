@@ -1,0 +1,178 @@
+"""Delivers, waits, approves and tells: the verbs that the story's chapters are written in."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from pipelines.config import Settings
+from pipelines.demo.airflow import Airflow
+from pipelines.errors import RatchetError, Unavailable
+from pipelines.intake import landing
+from pipelines.registry import views
+
+APPROVAL_TASK = "approve"
+
+
+@dataclass
+class Narrator:
+    """Speaks to the terminal and keeps what the summary needs."""
+
+    settings: Settings
+    console: Console
+    uploader: str
+    seen: list[dict[str, Any]] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
+
+    def chapter(self, title: str) -> None:
+        """Begin a chapter."""
+        self.console.print(f"\n[bold]{title}[/bold]  [dim]{time.monotonic() - self.began:.0f} s[/dim]")
+
+    def tell(self, line: str) -> None:
+        """One line of progress."""
+        self.console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+
+    def deliver(self, domain: str, name: str, files: list[Path], effective: str, source: str, *, broken: bool = False) -> str:
+        """Deliver files under a name of the story's, once: an interrupted story goes on where it was. Returns the folder's name.
+
+        `broken` changes a byte after sealing, as a torn upload would.
+        """
+        book = self.settings.var / "demo" / "delivered.json"
+        known: dict[str, str] = json.loads(book.read_text(encoding="utf-8")) if book.exists() else {}
+        if name not in known:
+            place = self.settings.landing_zone / domain
+            if broken:
+                folder = place / name
+                hidden = place / f".{name}"
+                shutil.rmtree(hidden, ignore_errors=True)
+                hidden.mkdir(parents=True)
+                for file in files:
+                    shutil.copyfile(file, hidden / file.name)
+                landing.seal(hidden, uploader=self.uploader, source=source, effective=effective)
+                with (hidden / files[0].name).open("ab") as torn:
+                    torn.write(b" ")
+                hidden.rename(folder)
+            else:
+                folder = landing.deliver(self.settings, domain, files, uploader=self.uploader, source=source, effective=effective)
+            known[name] = folder.name
+            book.parent.mkdir(parents=True, exist_ok=True)
+            book.write_text(json.dumps(known, indent=2), encoding="utf-8")
+        self.tell(f"delivered {name}: {len(files)} file(s), in force from {effective}, folder {known[name]}")
+        return known[name]
+
+    def settled(self, domain: str, folder: str, seconds: float = 120) -> dict[str, Any]:
+        """Wait until the ledger has settled an arrival."""
+
+        def look() -> dict[str, Any] | None:
+            for row in views.arrivals(self.settings, domain):
+                if row["folder"] == folder and row["state"] != "received":
+                    return row
+            return None
+
+        row = self.wait(look, f"{domain}/{folder} to be settled", seconds)
+        became = f"{row['version']}, {row['documents']} documents" if row["state"] == "accepted" else row["reason"]
+        self.tell(f"{row['arrival']}: {row['state']}: {became}")
+        self.seen.append(row)
+        return row
+
+    def judged(self, domain: str, version: str, seconds: float = 420) -> dict[str, Any]:
+        """Wait for the version's candidate and its verdict."""
+
+        def planned() -> dict[str, Any] | None:
+            return next((p for p in views.plans(self.settings, domain) if p["version"] == version and p["kind"] != "pending"), None)
+
+        plan = self.wait(planned, f"a plan for {version}", 120)
+        self.tell(f"plan for {version}: {plan['kind']}: {plan['reason']}")
+
+        def assembled() -> dict[str, Any] | None:
+            return next((c for c in views.candidates(self.settings, domain) if c["version"] == version), None)
+
+        candidate = self.wait(assembled, f"a candidate from {version}", seconds)
+        self.tell(f"{candidate['candidate']} assembled: {candidate['adapter']}, {candidate['index']}")
+
+        def verdict() -> dict[str, Any] | None:
+            found = assembled()
+            return found if found and found["verdict"] else None
+
+        candidate = self.wait(verdict, f"the verdict on {candidate['candidate']}", 180)
+        self.tell(f"gate: {candidate['verdict']}" + "".join(f"; {reason}" for reason in candidate["reasons"]))
+        for name, metric in candidate["metrics"].items():
+            beside = "".join(f", {other} {metric[other]:.3f}" for other in ("live", "base") if metric.get(other) is not None)
+            self.tell(f"  {name}: {metric['value']:.3f}{beside}")
+        return candidate
+
+    def released(self, candidate: dict[str, Any], approver: str = "approver", seconds: float = 120) -> None:
+        """Approve through Airflow's REST API as the approver, and wait until the candidate is live."""
+        domain = candidate["domain"]
+        dag = f"{domain}.release"
+        person = Airflow(self.settings, approver)
+        run_id = self.wait(lambda: self._run_of(candidate["candidate"]), "its release run", 60)
+
+        def asked() -> bool:
+            self._stop_if_failed(person, dag, run_id)
+            return person.awaits_approval(dag, run_id, APPROVAL_TASK)
+
+        def live() -> bool:
+            self._stop_if_failed(person, dag, run_id)
+            return any(row["release"] == candidate["candidate"] for row in views.live(self.settings, domain))
+
+        if not live():
+            self.wait(asked, "Airflow to ask for the approval", 60)
+            person.approve(dag, run_id, APPROVAL_TASK)
+            self.tell(f"approved by {approver} through Airflow's REST API")
+            self.wait(live, f"{candidate['candidate']} to be live", seconds)
+        self.tell(f"{candidate['candidate']} is live")
+
+    def ended(self, dag: str, run_id: str, seconds: float = 90) -> str:
+        """Wait until a run has ended; returns its state."""
+        admin = Airflow(self.settings, "admin")
+
+        def look() -> str | None:
+            state = admin.run_state(dag, run_id)
+            return state if state in ("success", "failed") else None
+
+        state = self.wait(look, f"{dag} to end", seconds)
+        self.tell(f"Airflow: {dag} ended {state}")
+        return state
+
+    def ask(self, domain: str, question: str, as_of: str | None = None) -> str:
+        """Ask the gateway and show what it says; returns the answer."""
+        from pipelines.serving.caller import Caller
+
+        reply = Caller.for_site(self.settings).ask(domain, question, as_of)
+        facts = reply["ratchet"]
+        text = str(reply["choices"][0]["message"]["content"])
+        cited = next((source["key"] for source in facts["sources"] if source.get("cited")), "no paragraph")
+        self.tell(f"? {question}" + (f"  (as of {as_of})" if as_of else ""))
+        self.tell(f"> {text}   [{facts['release']}, {cited}]")
+        return text
+
+    def wait(self, look: Callable[[], Any], what: str, seconds: float) -> Any:
+        """Poll until `look` returns something true. Unavailable after `seconds`."""
+        deadline = time.monotonic() + seconds
+        while not (found := look()):
+            if time.monotonic() > deadline:
+                raise Unavailable(f"waited {seconds:.0f} s for {what}", todo="look at the runs in Airflow's UI, and at var/logs")
+            time.sleep(0.4)
+        return found
+
+    def _run_of(self, candidate_id: str) -> str | None:
+        rows = views.candidates(self.settings, candidate_id.split("/")[0])
+        return next((row["run"] for row in rows if row["candidate"] == candidate_id), None)
+
+    def _stop_if_failed(self, person: Airflow, dag: str, run_id: str) -> None:
+        with suppress(Unavailable):
+            if person.run_state(dag, run_id) == "failed":
+                raise _RunFailed(f"{dag} {run_id} failed", todo="read its red task's log in Airflow's UI")
+
+
+class _RunFailed(RatchetError):
+    """A run that had to go well ended red."""

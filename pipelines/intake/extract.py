@@ -1,0 +1,82 @@
+"""A sealed folder into records, and records into masked documents, with a line of the account for everything met on the way."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipelines.config import DomainConfig
+from pipelines.corpus.documents import Document, document
+from pipelines.errors import MaskingFailed
+from pipelines.intake import formats, landing
+from pipelines.intake.records import RawRecord
+from pipelines.masking.mask import Masker
+from pipelines.state.ledger import Line
+
+
+@dataclass(slots=True)
+class Extracted:
+    """Records with the id of their file, and lines for what could not be taken."""
+
+    records: list[tuple[RawRecord, str]] = field(default_factory=list)
+    refusals: list[Line] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Masked:
+    """Documents ready to be staged, the account of them, identifiers removed by kind, and keys whose subtree they replace."""
+
+    documents: list[Document]
+    lines: list[Line]
+    counts: dict[str, int]
+    subtrees: list[tuple[str, str]]
+    """(key, valid_from) of amendments that stand for everything below the key."""
+
+
+def extract(folder: Path, domain: DomainConfig, effective: str) -> Extracted:
+    """Verify the seal and read every file. ArrivalRefused when the seal does not hold; a bad file or record is a line, not an error."""
+    seal = landing.verify(folder)
+    found = Extracted()
+    seen: set[tuple[str, str]] = set()
+    for file in sorted(seal.files, key=lambda one: one.name):
+        for item in formats.read(folder / file.name, domain.sources, effective=effective, where=""):
+            if isinstance(item, formats.Refusal):
+                found.refusals.append(Line(file.file_id, item.place, "refused", reason=item.reason))
+            elif (item.key, item.valid_from) in seen:
+                reason = "this arrival holds another text of the same key and date before it"
+                found.refusals.append(Line(file.file_id, item.place, "refused", reason=reason))
+            else:
+                seen.add((item.key, item.valid_from))
+                found.records.append((item, file.file_id))
+    return found
+
+
+def mask(records: list[tuple[RawRecord, str]], masker: Masker, arrival_id: str, domain: DomainConfig) -> Masked:
+    """Mask every record in memory. MaskingFailed when one cannot be masked: the arrival stops, nothing of it is written."""
+    public = domain.privacy.profile == "public"
+    made = Masked([], [], {}, [])
+    counts: Counter[str] = Counter()
+    for record, file in records:
+        key = record.key if public else masker.surrogate(record.key)
+        try:
+            title, text = masker.mask(record.title, record.subjects), masker.mask(record.text, record.subjects)
+        except MaskingFailed as error:
+            raise MaskingFailed(error.what, where=f"{arrival_id}, {file}, {record.place}", todo=error.todo) from None
+        counts.update(title.counts)
+        counts.update(text.counts)
+        row = document(
+            key=key,
+            title=title.text,
+            text=text.text,
+            valid_from=record.valid_from,
+            arrival_id=arrival_id,
+            source=record.source,
+            withdrawn=record.withdrawn,
+        )
+        made.documents.append(row)
+        made.lines.append(Line(file, record.place, "accepted", key=key, content=row.content))
+        if record.replaces_below:
+            made.subtrees.append((key, record.valid_from))
+    made.counts = dict(counts)
+    return made

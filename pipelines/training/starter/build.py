@@ -1,0 +1,214 @@
+"""Builds the starter model: `python -m pipelines.training.starter.build --out models/starter --seed 7`.
+
+The text is generated, so nothing is read or downloaded. With `--tokens` a build repeats on one machine and one version of
+torch; `--minutes` ends on the clock, and so depends on the machine's load.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import random
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+
+from pipelines.training.starter import card, vocabulary
+from pipelines.training.starter.batches import Batch, Row, collate, repeats, stream
+from pipelines.training.starter.measure import evaluate, format_table
+from pipelines.training.starter.muon import Muon
+from pipelines.training.starter.text import Mix
+
+log = logging.getLogger(__name__)
+
+BATCH_TOKENS = 2048
+MUON_LR = 0.02
+ADAM_LR = 3e-3
+# Loss on passages and questions: a fifth of their tokens, at a tenth of a completion token's weight.
+TEXT_SHARE = 0.2
+TEXT_WEIGHT = 0.1
+
+# Harder contexts as the training goes on: (from this share of the run, the mix).
+CURRICULUM = (
+    (0.0, Mix(single=0.5, series=0.4, missing=0.0, fillers=0.1, max_siblings=3, max_facts=1)),
+    (0.15, Mix(single=0.2, series=0.6, missing=0.0, fillers=0.15, max_siblings=4, max_facts=2)),
+    (0.4, Mix(single=0.2, series=0.5, missing=0.04)),
+    (0.7, Mix()),
+)
+REPEATS_UNTIL = 0.08
+
+
+@dataclass(frozen=True)
+class Budget:
+    """When to stop: after so many tokens, or after so many seconds."""
+
+    tokens: int | None
+    seconds: float | None
+
+    def progress(self, tokens: int, seconds: float) -> float:
+        """The share of the run that is done, 0 to 1."""
+        if self.seconds is not None:
+            return min(1.0, seconds / self.seconds)
+        return min(1.0, tokens / (self.tokens or 1))
+
+
+def new_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    """About three million parameters; five layers, since a cited look-up by key chains several attention steps."""
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=192,
+        intermediate_size=512,
+        num_hidden_layers=5,
+        num_attention_heads=6,
+        num_key_value_heads=6,
+        max_position_embeddings=1024,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return LlamaForCausalLM(config)
+
+
+def schedule(progress: float) -> float:
+    """The learning rate's factor: a short warm-up, flat to the half, then straight down."""
+    if progress < 0.02:
+        return 0.1 + 0.9 * progress / 0.02
+    return 1.0 if progress < 0.5 else 1.0 - 0.97 * (progress - 0.5) / 0.5
+
+
+def batch_loss(model: LlamaForCausalLM, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """The loss to step on, and the mean loss of completion tokens alone. Logits are made only where they count."""
+    hidden = model.model(input_ids=batch.ids, attention_mask=batch.mask, position_ids=batch.position, use_cache=False).last_hidden_state
+    answer = batch.weight > 0
+    text = (batch.weight < 0) & (torch.rand(batch.weight.shape, generator=generator) < TEXT_SHARE)
+    answer_loss = cross_entropy(model.lm_head(hidden[answer]), batch.target[answer])
+    text_loss = cross_entropy(model.lm_head(hidden[text]), batch.target[text]) if text.any() else hidden.sum() * 0.0
+    return answer_loss + TEXT_WEIGHT * text_loss, answer_loss.detach()
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a training run came to."""
+
+    model: LlamaForCausalLM
+    tokens: int
+    steps: int
+    seconds: float
+
+
+def train(tokenizer: PreTrainedTokenizerFast, seed: int, budget: Budget, compiled: bool = False) -> Run:
+    """Train from nothing. Prints the completion loss every twenty seconds."""
+    torch.manual_seed(seed)
+    rng = random.Random(seed)  # noqa: S311 - text, not secrets
+    generator = torch.Generator().manual_seed(seed)
+    model = new_model(tokenizer)
+    if compiled:
+        model.model.compile(dynamic=True)
+    matrices = [value for name, value in model.named_parameters() if value.ndim == 2 and ".layers." in name]
+    chosen = {id(value) for value in matrices}
+    muon = Muon(matrices)
+    adam = torch.optim.AdamW(
+        [value for value in model.parameters() if id(value) not in chosen], lr=ADAM_LR, betas=(0.9, 0.98), weight_decay=0.0
+    )
+    streams = [stream(tokenizer, f"{seed}-train-{number}", mix, BATCH_TOKENS) for number, (_, mix) in enumerate(CURRICULUM)]
+    began = printed = time.monotonic()
+    tokens = steps = 0
+    mean = 9.0
+    while (progress := budget.progress(tokens, time.monotonic() - began)) < 1.0:
+        stage = max(number for number, (share, _) in enumerate(CURRICULUM) if progress >= share)
+        rows: list[Row] = next(streams[stage])
+        if progress < REPEATS_UNTIL and steps % 2 == 0:
+            rows = [repeats(rng, len(tokenizer)) for _ in range(24)]
+        batch = collate(rows, tokenizer.pad_token_id)
+        loss, answer_loss = batch_loss(model, batch, generator)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        factor = schedule(progress)
+        for group in adam.param_groups:
+            group["lr"] = ADAM_LR * factor
+        adam.step()
+        muon.step(MUON_LR * factor)
+        adam.zero_grad(set_to_none=True)
+        steps += 1
+        tokens += sum(len(row.ids) for row in rows)
+        mean = 0.97 * mean + 0.03 * float(answer_loss)
+        if time.monotonic() - printed > 20:
+            printed = time.monotonic()
+            rate = tokens / (printed - began)
+            log.info("%5.1f%%  step %d  %d tokens  %.0f tokens/s  loss %.3f", 100 * progress, steps, tokens, rate, mean)
+    seconds = time.monotonic() - began
+    log.info("done: %d steps, %d tokens, %.0f s", steps, tokens, seconds)
+    return Run(model.eval(), tokens, steps, seconds)
+
+
+def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
+    """Write the weights (safetensors), the configs and the tokenizer."""
+    out.mkdir(parents=True, exist_ok=True)
+    model.generation_config = GenerationConfig(
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        do_sample=False,
+        max_new_tokens=48,
+    )
+    model.save_pretrained(str(out))
+    vocabulary.save(tokenizer, out)
+    # safetensors files are made for their owner alone; this one ships.
+    (out / "model.safetensors").chmod(0o644)
+
+
+def load(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    """Read the model and its tokenizer from a folder, without the network."""
+    model = AutoModelForCausalLM.from_pretrained(str(folder), local_files_only=True).eval()
+    return model, AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description="Build the starter model.")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--tokens", type=int, default=6_000_000, help="tokens to train on")
+    parser.add_argument("--minutes", type=float, help="train for so long instead")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--compile", action="store_true", help="torch.compile, about a quarter faster; needs a C++ compiler")
+    parser.add_argument("--questions", type=int, default=200, help="questions of each held-out set")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    torch.set_num_threads(options.threads)
+    tokenizer = vocabulary.train(options.seed)
+    budget = Budget(options.tokens, options.minutes * 60 if options.minutes else None)
+    run = train(tokenizer, options.seed, budget, options.compile)
+    save(run.model, tokenizer, options.out)
+    model, tokenizer = load(options.out)
+    figures = evaluate(model, tokenizer, options.questions)
+    log.info("%s", format_table(figures))
+    card.write(
+        options.out,
+        figures,
+        seed=options.seed,
+        budget=f"--minutes {options.minutes:g}" if options.minutes else f"--tokens {options.tokens}",
+        parameters=sum(value.numel() for value in model.parameters()),
+        tokens=run.tokens,
+        steps=run.steps,
+        seconds=run.seconds,
+        questions=options.questions,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""What the DAG files share: library calls as tasks, assets, policy, approval. It decides nothing about data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from importlib import import_module
+from typing import Any
+
+from airflow.providers.standard.operators.hitl import ApprovalOperator, HITLOperator
+from airflow.sdk import DAG, Asset, AssetAlias, AssetOrTimeSchedule, AssetWatcher, Context, CronTriggerTimetable, task
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+from landing_watch import LandingWatch
+
+from pipelines.config import DomainConfig, domain_names, load_domain, load_settings
+from pipelines.errors import ConfigError, RatchetError, Unavailable
+from pipelines.site.users import Stage, access_control, assigned_users
+
+SWEEP = "17 * * * *"
+"""Hourly: events can be folded or stranded, so every DAG also looks by itself."""
+
+
+def good_domains() -> Iterator[DomainConfig]:
+    """Domains whose file is whole. `broken_domains.py` reports the others, so that one bad file costs no other domain its DAGs."""
+    settings = load_settings()
+    for name in domain_names(settings):
+        try:
+            yield load_domain(name, settings)
+        except ConfigError:
+            continue
+
+
+def faults() -> list[str]:
+    """One line per broken domain."""
+    settings, found = load_settings(), []
+    for name in domain_names(settings):
+        try:
+            assigned_users(settings, load_domain(name, settings))
+        except ConfigError as error:
+            found.append(str(error))
+    return found
+
+
+def asset(kind: str, domain: str, **more: Any) -> Asset:
+    """`dataset/regulatory` at `ratchet://dataset/regulatory`."""
+    return Asset(name=f"{kind}/{domain}", uri=f"ratchet://{kind}/{domain}", **more)
+
+
+def arrivals(domain: str) -> Asset:
+    """The watched landing zone of a domain."""
+    return asset("arrivals", domain, watchers=[AssetWatcher(name=f"landing_{domain}", trigger=LandingWatch(domain))])
+
+
+def stage_dag(domain: DomainConfig, stage: Stage, source: Asset, doc: str | None) -> DAG:
+    """One stage of one domain with the policy all share: rights, tags, owner, retries, hourly sweep."""
+    return DAG(
+        dag_id=f"{domain.domain}.{stage}",
+        description=f"{stage}: {domain.description}",
+        doc_md=doc,
+        schedule=AssetOrTimeSchedule(timetable=CronTriggerTimetable(SWEEP, timezone="UTC"), assets=[source]),
+        start_date=datetime(2025, 1, 1),
+        catchup=False,
+        tags=[domain.domain, stage],
+        access_control=access_control(domain.domain, stage),
+        default_args={"owner": domain.owner, "retries": 2, "retry_delay": timedelta(seconds=5), "retry_exponential_backoff": True},
+    )
+
+
+def call(path: str) -> Callable[..., Any]:
+    """`"ingest.prepare"` -> a function of the same name that calls `pipelines.steps.ingest.prepare(settings, ...)`.
+
+    The library is imported when the task runs: parsing a DAG file must stay quick.
+    """
+    module, name = path.split(".")
+
+    def function(*args: Any, **kwargs: Any) -> Any:
+        with airflow_errors():
+            return getattr(import_module(f"pipelines.steps.{module}"), name)(load_settings(), *args, **kwargs)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f"`pipelines.steps.{path}`"
+    return function
+
+
+@contextmanager
+def airflow_errors() -> Iterator[None]:
+    """An expected failure becomes one line in the task's log; only what later tries may help is tried again."""
+    try:
+        yield
+    except Unavailable as error:
+        raise AirflowException(str(error)) from error
+    except RatchetError as error:
+        raise AirflowFailException(str(error)) from error
+
+
+def claim(stage: str, domain: str) -> Any:
+    """The first task of a run: take work from the ledger; nothing to do skips the rest."""
+    function = call(f"{stage}.claim")
+    return task.short_circuit(function, task_id="claim")(domain, "{{ dag.dag_id }}", "{{ run_id }}")
+
+
+def announce(target: Asset, path: str, *args: Any) -> Any:
+    """Tell the next stage, but only of something new: `path` answers with it once, and with nothing on a clear or an empty run."""
+    alias = AssetAlias(f"new {target.name}")
+
+    @task(task_id="announce", outlets=[alias])
+    def tell(*args: Any, outlet_events: Any) -> Any:
+        new = call(path)(*args)
+        if new:
+            outlet_events[alias].add(asset(*target.name.split("/")), extra={"new": new})
+        return new
+
+    return tell(*args)
+
+
+class Approval(ApprovalOperator):
+    """Airflow's approval, answered by one of the domain's approvers. A rejection goes on to `authorise`, which records it and fails."""
+
+    def __init__(self, *, domain: DomainConfig, **kwargs: Any) -> None:
+        super().__init__(
+            assigned_users=assigned_users(load_settings(), domain),
+            response_timeout=timedelta(hours=domain.rollout.approval_hours),
+            retries=0,  # a second try would wipe the answer
+            **kwargs,
+        )
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
+        """Skip nothing: a skipped run would hide who rejected."""
+        return HITLOperator.execute_complete(self, context, event)
+
+
+def authorise(domain: str, candidate: str, dag_id: str, run_id: str) -> None:
+    """Pass Airflow's own record of the answer on. Never XCom, which an administrator may write; no record, no release."""
+    from pipelines.site.airflow_api import AirflowClient
+
+    with airflow_errors():
+        settings = load_settings()
+        answer = AirflowClient.of_service(settings).answer(dag_id, run_id, "approve")
+        call("release.authorise")(
+            domain,
+            candidate,
+            responded_by=answer.user,
+            option=answer.option,
+            responded_at=answer.at,
+            source=f"{dag_id}/{run_id}/approve",
+        )
+
+
+def withdraw(domain: str, candidate: str, **context: Any) -> None:
+    """Take a candidate back whose canary or promotion failed. When the failure was earlier, there is nothing in service to withdraw."""
+    ti = context["ti"]
+    states = ti.get_task_states(dag_id=ti.dag_id, task_ids=["canary", "promote"], run_ids=[ti.run_id])
+    failed = [name for name, state in states.get(ti.run_id, {}).items() if state == "failed"]
+    if not failed:
+        raise AirflowSkipException("nothing was in service: clear the failed task when its cause is mended")
+    call("release.withdraw")(domain, candidate, f"{' and '.join(failed)} failed in {ti.dag_id} {ti.run_id}")
+
+
+def approval_body(pulled: str = "require_pass") -> str:
+    """Markdown for the approver; figures come from the gate report, which holds no text of any record."""
+    show = f"{{{{ ti.xcom_pull(task_ids='{pulled}')"
+    return (
+        f"Candidate **{show}['candidate'] }}}}** against {show}['against'] }}}}.\n\n"
+        f"{{% for name, value in ti.xcom_pull(task_ids='{pulled}')['metrics'].items() %}}* {{{{ name }}}}: {{{{ value }}}}\n{{% endfor %}}\n"
+        f"[Gate report](/release-board/report/{show}['candidate'] }}}})\n"
+    )
+
+

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pipelines.config import QuestionRule, Recipe
+from pipelines.corpus.documents import Document
+from pipelines.errors import BadInput, ConfigError
+from pipelines.training import examples
+
+from .conftest import RULE, TEXTS, document, domain_of
+
+
+def test_every_answer_stands_in_the_passage_it_cites(documents: list[Document]) -> None:
+    made = examples.make(documents, domain_of(RULE), exclude_keys=set(), seed=1)
+    assert len(made) == 60
+    stated = [example for example in made if example.answer is not None]
+    for example in stated:
+        assert example.answer in example.passages[example.cited - 1]
+        year = re.search(r"\d{4}", example.question).group()
+        assert [n for n, text in enumerate(example.passages, 1) if f"January 1, {year}" in text] == [example.cited]
+        assert 1 <= len(example.passages) <= 3
+    assert {example.cited for example in stated} == {1, 2, 3}
+
+
+def test_values_are_redrawn_everywhere_in_the_paragraph(documents: list[Document]) -> None:
+    made = examples.make(documents, domain_of(RULE), exclude_keys=set(), seed=1)
+    lines = [text for example in made for text in example.passages if "threshold" in text]
+    assert not set(lines) & set(TEXTS)
+    for text in lines:
+        assert len(set(re.findall(r"(?:1, |31, |the )(\d{4})", text))) == 1
+    assert len({example.answer for example in made}) > 50
+
+
+def test_some_questions_have_no_answer(documents: list[Document]) -> None:
+    made = examples.make(documents, domain_of(RULE, recipe=Recipe(examples=400)), exclude_keys=set(), seed=1)
+    silent = [example for example in made if example.answer is None]
+    assert 0.04 < len(silent) / len(made) < 0.14
+    for example in silent:
+        year = re.search(r"\d{4}", example.question).group()
+        assert example.cited is None
+        assert not any(year in text for text in example.passages)
+
+
+def test_half_of_the_distractors_are_lines_of_the_same_rule(documents: list[Document]) -> None:
+    made = examples.make(documents, domain_of(RULE), exclude_keys=set(), seed=1)
+    others = [t for e in made if e.answer is not None for n, t in enumerate(e.passages, 1) if n != e.cited]
+    assert sum("threshold" in text for text in others) / len(others) >= 0.5
+
+
+def test_same_arguments_same_examples_in_any_order_of_rows(documents: list[Document]) -> None:
+    first = examples.make(documents, domain_of(RULE), exclude_keys=set(), seed=1)
+    assert examples.make(documents[::-1], domain_of(RULE), exclude_keys=set(), seed=1) == first
+    assert examples.make(documents, domain_of(RULE), exclude_keys=set(), seed=2) != first
+
+
+def test_excluded_and_withdrawn_documents_take_no_part(documents: list[Document]) -> None:
+    gone = document("1-w", TEXTS[0].replace("threshold", "repealed threshold"), withdrawn=True)
+    made = examples.make([*documents, gone], domain_of(RULE), exclude_keys={"1-e-0", "1-a"}, seed=1)
+    assert {key for example in made for key in example.documents} == {"1-e-1", "1-e-2", "1-e-3"}
+
+
+def test_rules_get_equal_shares_and_other_kinds_are_redrawn(documents: list[Document]) -> None:
+    note = document("n-1", "She takes 20 mg of ramipril for ten days; the rate was 2.5 percent, the fee $12.50.")
+    dose = QuestionRule(
+        pattern=r"takes (?P<dose>\d+) mg of (?P<drug>\w+) for (?P<days>\w+) days; the rate was (?P<rate>[\d.]+ percent), the fee (?P<fee>\$[\d.]*\d)",
+        ask=("How much {drug}?",),
+        answer="{dose} mg",
+        swap={"dose": "number", "drug": "none", "days": "number", "rate": "percent", "fee": "amount"},
+    )
+    made = examples.make([*documents, note], domain_of(RULE, dose), exclude_keys=set(), seed=1)
+    doses = [example for example in made if example.rule == "task.rules[1]"]
+    assert 25 <= len(doses) <= 35
+    for example in doses:
+        if example.answer is not None:
+            shown = example.passages[example.cited - 1]
+            assert re.fullmatch(r"She takes [1-9]\d mg of ramipril for [a-z]+ days; the rate was \d+\.\d percent, the fee \$\d+\.\d\d\.", shown)
+
+
+def test_no_rule_fits(documents: list[Document]) -> None:
+    with pytest.raises(BadInput, match=r"configs/domains/regulatory.yaml, task.rules: no question rule matches"):
+        examples.make(documents, domain_of(), exclude_keys=set(), seed=1)
+    with pytest.raises(BadInput, match="task.rules"):
+        examples.make(documents[-1:], domain_of(RULE), exclude_keys=set(), seed=1)
+
+
+def test_broken_rules_name_their_place(documents: list[Document]) -> None:
+    for broken in (RULE.model_copy(update={"pattern": "("}), RULE.model_copy(update={"answer": "{amuont}"})):
+        with pytest.raises(ConfigError, match=r"task.rules\[1\]"):
+            examples.make(documents, domain_of(RULE, broken), exclude_keys=set(), seed=1)
+
+
+def test_written_examples_read_back(documents: list[Document], tmp_path: Path) -> None:
+    made = examples.make(documents, domain_of(RULE), exclude_keys=set(), seed=1)
+    examples.write(made, tmp_path / "examples.jsonl")
+    assert examples.read(tmp_path / "examples.jsonl") == made
+    assert [path.name for path in tmp_path.iterdir()] == ["examples.jsonl"]
