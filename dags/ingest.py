@@ -11,15 +11,15 @@ Every task may be cleared at any time: nothing is published or announced twice. 
 """
 
 from airflow.sdk import task
-from wiring import announce, arrivals, asset, call, claim, good_domains, stage_dag
+from wiring import announce, arrivals, asset, call, claim, good_domains, prepare, stage_dag
 
 for domain in good_domains():
     name = domain.domain
     with stage_dag(domain, "ingest", arrivals(name), __doc__):
         claimed = claim("ingest", name)
-        prepared = task(call("ingest.prepare"), task_id="prepare").partial(domain_name=name).expand(arrival_id=claimed)
+        prepared = task(prepare).partial(domain=name).expand(arrival_id=claimed)
         # Whatever could be prepared is published: one bad arrival does not hold up the others.
-        publish = task(call("ingest.publish"), task_id="publish", trigger_rule="all_done")
+        publish = task(call("ingest.publish"), task_id="publish", trigger_rule="all_done_min_one_success")
         published = publish(name, claimed)
         told = announce(asset("dataset", name), "ingest.newly_published", name, "{{ dag.dag_id }}", "{{ run_id }}")
         settled = task(call("ingest.settle"), task_id="settle", retries=0)(name, claimed)

@@ -74,9 +74,9 @@ def call(path: str) -> Callable[..., Any]:
     """
     module, name = path.split(".")
 
-    def function(*args: Any, **kwargs: Any) -> Any:
+    def function(*args: Any) -> Any:  # no **kwargs: Airflow would pour its whole context into them
         with airflow_errors():
-            return getattr(import_module(f"pipelines.steps.{module}"), name)(load_settings(), *args, **kwargs)
+            return getattr(import_module(f"pipelines.steps.{module}"), name)(load_settings(), *args)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"`pipelines.steps.{path}`"
@@ -98,6 +98,11 @@ def claim(stage: str, domain: str) -> Any:
     """The first task of a run: take work from the ledger; nothing to do skips the rest."""
     function = call(f"{stage}.claim")
     return task.short_circuit(function, task_id="claim")(domain, "{{ dag.dag_id }}", "{{ run_id }}")
+
+
+def prepare(domain: str, arrival_id: str) -> Any:
+    """`pipelines.steps.ingest.prepare` with named arguments: one mapped task per arrival."""
+    return call("ingest.prepare")(domain, arrival_id)
 
 
 def announce(target: Asset, path: str, *args: Any) -> Any:
@@ -137,13 +142,10 @@ def authorise(domain: str, candidate: str, dag_id: str, run_id: str) -> None:
     with airflow_errors():
         settings = load_settings()
         answer = AirflowClient.of_service(settings).answer(dag_id, run_id, "approve")
-        call("release.authorise")(
-            domain,
-            candidate,
-            responded_by=answer.user,
-            option=answer.option,
-            responded_at=answer.at,
-            source=f"{dag_id}/{run_id}/approve",
+        release = import_module("pipelines.steps.release")
+        source = f"{dag_id}/{run_id}/approve"
+        release.authorise(
+            settings, domain, candidate, responded_by=answer.user, option=answer.option, responded_at=answer.at, source=source
         )
 
 

@@ -46,14 +46,14 @@ def start(settings: Settings, job: str, argv: list[str]) -> None:
         if (place / "result.json").exists():
             return
         with (place / "log.txt").open("ab") as log:
-            subprocess.Popen(
+            subprocess.run(
                 [sys.executable, "-m", "pipelines.compute.wrapper", str(place), str(lock), *argv],
                 cwd=PROJECT,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,
                 pass_fds=(lock,),
+                check=True,
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
             )
         (place / "started").touch()

@@ -15,6 +15,11 @@ from typing import Any
 def main(argv: list[str]) -> int:
     """Run the child, pass SIGTERM on, and rename `result.json` into place while the inherited lock is still held."""
     place, _lock, command = Path(argv[0]), int(argv[1]), argv[2:]
+    # Until the child runs, a stop is heard by being sent again: a wrapper that died of it would leave no result.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if os.fork():
+        os._exit(0)  # the starter waits for this process only: the job itself belongs to nobody, and init reaps it
+    os.setsid()
     (place / "pid").write_text(str(os.getpid()))
     for name in ("output.json", "error.txt"):
         (place / name).unlink(missing_ok=True)
@@ -35,6 +40,7 @@ def main(argv: list[str]) -> int:
 
 
 def _die_with_parent() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     # A killed wrapper frees the lock; its child must not run on beside the retry.
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 

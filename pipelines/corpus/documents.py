@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from pipelines.manifest import sha256
 
@@ -88,7 +89,7 @@ def faults(documents: Iterable[Document]) -> list[str]:
             found.append(f"{row.key}: holds from {row.valid_from} to {row.valid_to}")
     for key, rows in by_key.items():
         rows.sort(key=lambda row: row.valid_from)
-        for earlier, later in zip(rows, rows[1:], strict=False):
+        for earlier, later in pairwise(rows):
             if earlier.valid_from == later.valid_from:
                 found.append(f"{key}: two texts from {later.valid_from}")
             elif earlier.valid_to > later.valid_from:

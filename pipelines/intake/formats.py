@@ -280,9 +280,7 @@ def _text(path: Path, text: str, sources: Sources, effective: str) -> Found:  # 
 
 
 _TIER = re.compile(r'^\s*name = "(?P<name>(?:[^"]|"")*)"', re.MULTILINE)
-_INTERVAL = re.compile(
-    r'xmin = (?P<xmin>[\d.]+)\s+xmax = (?P<xmax>[\d.]+)\s+text = "(?P<text>(?:[^"]|"")*)"', re.MULTILINE
-)
+_INTERVAL = re.compile(r'xmin = (?P<xmin>[\d.]+)\s+xmax = (?P<xmax>[\d.]+)\s+text = "(?P<text>(?:[^"]|"")*)"', re.MULTILINE)
 _MARK = re.compile(r"</?[A-Z_]+/?>")
 
 

@@ -170,7 +170,7 @@ def sealed(settings: Settings, domain: str) -> list[Path]:
 
 
 def deliver(settings: Settings, domain: str, files: list[Path], *, uploader: str, source: str, effective: str) -> Path:
-    """Copy files into a new sealed folder of the landing zone and return it. ArrivalRefused, and nothing left behind, when one cannot go."""
+    """Copy files into a new sealed folder of the landing zone and return it. ArrivalRefused, nothing left behind, when one cannot go."""
     if not files:
         raise ArrivalRefused("no files were given", where=domain, todo="name at least one file")
     names: set[str] = set()
@@ -225,5 +225,5 @@ def _require_plain(name: str, where: str) -> None:
 
 
 def _faults(error: ValidationError) -> str:
-    faults = ("{}: {}".format(".".join(map(str, fault["loc"])) or "file", fault["msg"].removeprefix("Value error, ")) for fault in error.errors())
-    return "; ".join(list(faults)[:3])
+    faults = [(".".join(map(str, fault["loc"])) or "file", fault["msg"].removeprefix("Value error, ")) for fault in error.errors()]
+    return "; ".join(f"{place}: {message}" for place, message in faults[:3])

@@ -1,89 +1,79 @@
-"""Asks the gateway over HTTP, as any client would: the command line, the canary and the demo."""
+"""Asks this site's own gateway, as its commands and release steps do."""
 
 from __future__ import annotations
 
-import json
 import time
-import urllib.error
-import urllib.request
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from pipelines.config import Settings, domain_names
-from pipelines.errors import BadInput, NotAllowed, RatchetError, Unavailable
+import httpx
 
-SITE_KEY = "site"
-"""Name of the key that the site itself asks with; it may name candidates that are not live."""
+from pipelines.config import Settings
+from pipelines.errors import BadInput, NotAllowed, NotFound, RatchetError, Unavailable
+from pipelines.serving.keys import site_key
+
+KINDS: dict[int, type[RatchetError]] = {400: BadInput, 401: NotAllowed, 403: NotAllowed, 404: NotFound, 413: BadInput}
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """One client of the gateway."""
+    """The gateway's address and a key."""
 
     url: str
-    key: str = field(repr=False)
+    key: str
 
     @classmethod
     def for_site(cls, settings: Settings) -> Caller:
-        """The site's own client; its key is made at the first use and kept with the other secrets."""
-        from pipelines.serving.keys import issue_key
-
-        path = settings.secrets / "site_api_key"
-        if not path.exists():
-            key = issue_key(settings, SITE_KEY, domain_names(settings), candidates=True)
-            settings.secrets.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_suffix(".tmp")
-            temporary.touch(mode=0o600)
-            temporary.write_text(key, encoding="utf-8")
-            temporary.rename(path)
-        return cls(settings.url("gateway"), path.read_text(encoding="utf-8").strip())
+        """With the site's own key, which may name candidates."""
+        return cls(settings.url("gateway"), site_key(settings))
 
     def ask(self, model: str, question: str, as_of: str | None = None) -> dict[str, Any]:
-        """One chat completion of a domain (`regulatory`) or an exact release (`regulatory/r3`)."""
+        """The whole reply: OpenAI's fields and `ratchet`. `model` is a domain, or an exact release or candidate."""
         body: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": question}]}
         if as_of is not None:
             body["as_of"] = as_of
-        return self._call("/v1/chat/completions", body)
+        return self._call("POST", "/v1/chat/completions", body, seconds=90)
 
-    def models(self) -> dict[str, dict[str, Any]]:
-        """What the gateway can answer with, by id."""
-        return {model["id"]: model for model in self._call("/v1/models", None)["data"]}
+    def state(self) -> dict[str, Any]:
+        """What the gateway says of itself (`/readyz`), ready or not."""
+        return self._call("GET", "/readyz", accept=(200, 503))
 
     def wait_for(self, candidate_id: str, seconds: float) -> None:
-        """Until the gateway has the candidate's parts in memory."""
-        self._wait(lambda: candidate_id in self.models(), f"the gateway to load {candidate_id}", seconds)
+        """Wait until the gateway holds this candidate as the canary, or live. Unavailable with its reason otherwise."""
+        self._wait(candidate_id, ("live", "canary"), seconds)
 
     def wait_live(self, domain: str, candidate_id: str, seconds: float) -> None:
-        """Until the gateway answers the domain with this release."""
-        self._wait(lambda: self.models().get(domain, {}).get("release") == candidate_id, f"the gateway to serve {candidate_id}", seconds)
+        """Wait until the domain is answered by this release."""
+        if candidate_id.split("/")[0] != domain:
+            raise BadInput(f"{candidate_id} is not of {domain}")
+        self._wait(candidate_id, ("live",), seconds)
 
-    def _wait(self, look: Any, what: str, seconds: float) -> None:
+    def _wait(self, candidate_id: str, places: tuple[str, ...], seconds: float) -> None:
         deadline = time.monotonic() + seconds
-        while not look():
-            if time.monotonic() > deadline:
-                raise Unavailable(f"waited {seconds:.0f} s for {what}", where=self.url, todo="see var/logs/gateway.log")
-            time.sleep(0.1)
+        why = "it was not seen yet"
+        while time.monotonic() < deadline:
+            try:
+                route = self.state()["domains"].get(candidate_id.split("/")[0], {})
+                if candidate_id in (route.get(place) for place in places):
+                    return
+                why = route.get("faults", {}).get(candidate_id, why)
+            except Unavailable as error:
+                why = str(error)
+            time.sleep(0.05)
+        raise Unavailable(f"the gateway does not answer with {candidate_id}: {why}", where=self.url, todo="see var/logs/gateway.log")
 
-    def _call(self, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
-        request = urllib.request.Request(  # noqa: S310 - our own gateway's URL
-            self.url + path,
-            data=None if body is None else json.dumps(body).encode(),
-            headers={"Content-Type": "application/json", "Authorization": f"Bearer {self.key}"},
-        )
+    def _call(
+        self, method: str, path: str, body: dict[str, Any] | None = None, *, seconds: float = 10, accept: tuple[int, ...] = (200,)
+    ) -> dict[str, Any]:
+        headers = {"Authorization": f"Bearer {self.key}"}
         try:
-            with urllib.request.urlopen(request, timeout=60) as reply:  # noqa: S310
-                value: dict[str, Any] = json.loads(reply.read())
-                return value
-        except urllib.error.HTTPError as error:
-            raise _refusal(error) from None
-        except OSError as error:
-            raise Unavailable(f"the gateway does not answer: {error}", where=self.url, todo="`ratchet up`, then `ratchet status`") from None
-
-
-def _refusal(error: urllib.error.HTTPError) -> RatchetError:
-    try:
-        message = json.loads(error.read())["error"]["message"]
-    except (ValueError, KeyError, TypeError):
-        message = f"the gateway answered {error.code}"
-    kind = {400: BadInput, 404: BadInput, 413: BadInput, 401: NotAllowed, 403: NotAllowed, 503: Unavailable}.get(error.code, RatchetError)
-    return kind(str(message))
+            # Proxies of the environment are not for our own loopback.
+            with httpx.Client(base_url=self.url, trust_env=False, timeout=seconds) as session:
+                response = session.request(method, path, json=body, headers=headers)
+        except httpx.HTTPError as error:
+            what = f"the gateway does not answer ({type(error).__name__})"
+            raise Unavailable(what, where=self.url, todo="run `ratchet up`, or see var/logs/gateway.log") from error
+        value: dict[str, Any] = response.json()
+        if response.status_code not in accept:
+            raise KINDS.get(response.status_code, Unavailable)(str(value["error"]["message"]), where=self.url)
+        return value

@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from pipelines.config import Settings
@@ -73,7 +74,7 @@ class Engine:
         found: list[Generated] = []
         for start in range(0, len(prompts), triton.MAX_BATCH):
             inputs = _inputs(InferInput, prompts[start : start + triton.MAX_BATCH], adapter, max_tokens)
-            found += _results(self._call(lambda client, inputs=inputs: client.infer(self.name, inputs)))
+            found += _results(self._call(partial(_infer, name=self.name, inputs=inputs)))
         return found
 
     def probe(self, adapter: str = "") -> float:
@@ -108,14 +109,12 @@ class Server:
     """Triton as the gateway sees it: one pool of connections, many requests at once."""
 
     def __init__(self, settings: Settings) -> None:
-        import aiohttp
         from tritonclient.http.aio import InferenceServerClient
 
         self.settings = settings
         # Loading an engine takes longer than any answer may; an answer has a limit of its own.
         self._client = InferenceServerClient(_address(settings), conn_limit=64, conn_timeout=LOAD_SECONDS)
         self._locks: dict[str, asyncio.Lock] = {}
-        self._errors: tuple[type[Exception], ...] = (aiohttp.ClientError,)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -222,6 +221,10 @@ def _inputs(kind: Any, prompts: Sequence[str], adapter: str, max_tokens: int) ->
         one.set_data_from_numpy(column.reshape(size, 1))
         inputs.append(one)
     return inputs
+
+
+def _infer(client: Any, name: str, inputs: list[Any]) -> Any:
+    return client.infer(name, inputs)
 
 
 def _results(response: Any) -> list[Generated]:

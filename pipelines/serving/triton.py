@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import os
 import socket
-from contextlib import suppress
 from pathlib import Path
 
 from pipelines.config import PROJECT, Settings
-from pipelines.errors import Conflict, NotFound
+from pipelines.errors import BadInput, NotFound
 from pipelines.manifest import sha256, sha256_folder
 from pipelines.registry.parts import engine_name
 from pipelines.serving import environment
@@ -104,7 +103,7 @@ def prepare(settings: Settings, base: str, base_sha256: str | None = None) -> st
     name = engine_name(base_sha256 or sha256_folder(folder))
     where = str(folder) if folder.is_dir() else base
     if any(mark in f"{where}{settings.artifacts}" for mark in '"\\\n'):
-        raise Conflict("a path holds a quote, a backslash or a line break", where=where, todo="rename the folder")
+        raise BadInput("a path holds a quote, a backslash or a line break", where=where, todo="rename the folder")
     (settings.artifacts / "adapter").mkdir(parents=True, exist_ok=True)
     config = CONFIG.format(
         name=name, batch=MAX_BATCH, queue=SECONDS * 1_000_000, seconds=SECONDS, base=where, adapters=settings.artifacts / "adapter"
@@ -137,11 +136,11 @@ def shared_memory_prefix(settings: Settings) -> str:
 
 
 def clean(settings: Settings) -> int:
-    """Remove the shared memory an unclean exit of this site's server left; returns how many regions. Conflict while it runs."""
-    with socket.socket() as probe, suppress(OSError):
+    """Remove the shared memory an unclean exit of this site's server left; returns how many regions. Nothing while a server runs."""
+    with socket.socket() as probe:
         probe.settimeout(0.5)
-        probe.connect(("127.0.0.1", settings.ports.triton_http))
-        raise Conflict("Triton is running", where=settings.url("triton_http"), todo="stop it first")
+        if probe.connect_ex(("127.0.0.1", settings.ports.triton_http)) == 0:
+            return 0
     regions = [path for path in SHARED_MEMORY.glob("*") if shared_memory_prefix(settings) in path.name]
     for region in regions:
         region.unlink(missing_ok=True)

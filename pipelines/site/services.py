@@ -78,10 +78,10 @@ def _mlflow(settings: Settings) -> list[Service]:
 def _triton(settings: Settings) -> Service:
     from pipelines.serving import triton
 
-    argv, more = triton.command(settings)
+    argv, env = triton.command(settings)
     url = settings.url("triton_http")
     return Service(
-        "triton", argv, _environ({**ratchet_env(settings), **more}), url=url, health=f"{url}/v2/health/live", port="triton_http", wave=1
+        "triton", argv, env, url=url, health=f"{url}/v2/health/live", port="triton_http", wave=1
     )
 
 

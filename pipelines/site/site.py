@@ -246,7 +246,7 @@ def _healthy(service: Service, started: float, beats: dict[str, Any]) -> bool:
 
     if service.health not in beats:
         try:
-            answer = httpx.get(service.health, timeout=3, trust_env=False)
+            answer = httpx.get(service.health, timeout=10, trust_env=False)
             beats[service.health] = answer.json() if answer.status_code == 200 and service.heartbeat else answer.status_code == 200
         except (httpx.HTTPError, ValueError):
             beats[service.health] = False
@@ -255,7 +255,7 @@ def _healthy(service: Service, started: float, beats: dict[str, Any]) -> bool:
         return bool(report)
     if not isinstance(report, dict):
         try:
-            answer = httpx.get(service.health, timeout=3, trust_env=False)
+            answer = httpx.get(service.health, timeout=10, trust_env=False)
             report = beats[service.health] = answer.json()
         except (httpx.HTTPError, ValueError):
             return False

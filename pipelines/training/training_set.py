@@ -1,7 +1,8 @@
 """Examples as packed tensors: a pure function of (examples, recipe, tokenizer, prompt), byte for byte.
 
 Several examples share one sequence. Position ids restart at 0 with each, which transformers reads as "separate texts" and answers with
-a block-diagonal attention mask, so an example never sees its neighbour. A test holds the packed logits against the separate ones.
+a block-diagonal attention mask, so an example never sees its neighbour: as long as no attention mask and no cache are passed
+(`use_cache=False`). A test holds the packed logits against the separate ones.
 """
 
 from __future__ import annotations

@@ -266,7 +266,7 @@ def _loss(model: Any, batch: dict[str, Any]) -> Any:
     """Mean cross-entropy over the learned tokens of a batch ([sequences, tokens] each).
 
     The vocabulary is projected only at positions whose next token is learned: about one in fifteen, and the projection is a third of
-    a small model's work. No attention mask is passed: position ids that restart make transformers keep packed examples apart.
+    a small model's work. No attention mask and no cache: only so do position ids that restart keep packed examples apart.
     """
     import torch
 

@@ -16,7 +16,7 @@ import os
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -164,14 +164,17 @@ class Engine:
         ends = self.base.generation_config.eos_token_id
         stops = set(ends) if isinstance(ends, list) else {ends}
         stops |= {self.tokenizer.eos_token_id}
-        for token, number in self.tokenizer.get_vocab().items():
-            if "\n" in token or "Ċ" in token or token == "<0x0A>":
+        for piece, number in self.tokenizer.get_vocab().items():
+            if "\n" in piece or "Ċ" in piece or piece == "<0x0A>":
                 stops.add(number)
         return {stop for stop in stops if stop is not None}
 
-    @torch.inference_mode()
     def _complete(self, model: Any, prompts: list[list[int]], limits: list[int], deadline: float) -> list[Completion | Refused]:
         """Greedy continuation of a left-padded batch with a key-value cache."""
+        with torch.inference_mode():
+            return self._decode(model, prompts, limits, deadline)
+
+    def _decode(self, model: Any, prompts: list[list[int]], limits: list[int], deadline: float) -> list[Completion | Refused]:
         width = max(map(len, prompts))
         device = self.base.device
         ids = torch.tensor([[self.pad] * (width - len(prompt)) + prompt for prompt in prompts], device=device)
@@ -247,8 +250,8 @@ class TritonPythonModel:
         outcomes = iter(self.engine.answer(asks))
         return [self._response(list(itertools.islice(outcomes, size))) for size in sizes]
 
-    def _values(self, request: Any, name: str) -> Iterable[Any]:
-        return self.pb.get_input_tensor_by_name(request, name).as_numpy().reshape(-1)  # type: ignore[no-any-return]
+    def _values(self, request: Any, name: str) -> list[Any]:
+        return list(self.pb.get_input_tensor_by_name(request, name).as_numpy().reshape(-1))
 
     def _response(self, outcomes: list[Completion | Refused]) -> Any:
         refusal = next((outcome for outcome in outcomes if isinstance(outcome, Refused)), None)

@@ -1,0 +1,109 @@
+"""Presidio's analyzer, offline: a blank spaCy pipeline (no model to download) and our recognisers.
+
+Presidio's own e-mail and URL recognisers ask the network for a public-suffix list at first use, so that ours stand in their place.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+import regex  # type: ignore[import-untyped]
+
+FLAGS = regex.MULTILINE
+"""Case counts: a capital is how a name shows."""
+
+
+@lru_cache(maxsize=2)
+def engine(profile: str) -> Any:
+    """An AnalyzerEngine for a profile, built once per process."""
+    with warnings.catch_warnings(), _without("torch", "transformers", "stanza", "gliner", "mxnet", "tensorflow"):
+        # spaCy and its friends warn at import about one another.
+        warnings.simplefilter("ignore")
+        from presidio_analyzer import (
+            AnalyzerEngine,
+            EntityRecognizer,
+            Pattern,
+            PatternRecognizer,
+            RecognizerRegistry,
+            RecognizerResult,
+        )
+        from presidio_analyzer.predefined_recognizers import CreditCardRecognizer, IbanRecognizer
+
+    from pipelines.masking import names, patterns
+
+    class NameRecognizer(EntityRecognizer):  # type: ignore[misc]
+        """`names.find` as Presidio calls it."""
+
+        def load(self) -> None:
+            """Nothing to load."""
+
+        def analyze(self, text: str, entities: list[str], nlp_artifacts: object = None) -> list[Any]:  # noqa: ARG002
+            return [RecognizerResult("NAME", start, end, 0.8) for start, end in names.find(text)]
+
+    table = patterns.PATTERNS if profile == "safe_harbor" else patterns.PUBLIC_PATTERNS
+    kinds: dict[str, list[Any]] = {}
+    for number, (kind, pattern, score) in enumerate(table):
+        kinds.setdefault(kind, []).append(Pattern(f"{kind.lower()} {number}", pattern, score))
+    recognizers: list[Any] = [PatternRecognizer(kind, patterns=found, global_regex_flags=FLAGS) for kind, found in kinds.items()]
+    recognizers.append(CreditCardRecognizer())
+    if profile == "safe_harbor":
+        recognizers += [IbanRecognizer(), NameRecognizer(supported_entities=["NAME"], name="names")]
+    registry = RecognizerRegistry(recognizers=recognizers, supported_languages=["en"])
+    return AnalyzerEngine(registry=registry, nlp_engine=_blank_pipeline(), supported_languages=["en"])
+
+
+@contextmanager
+def _without(*packages: str) -> Iterator[None]:
+    """Optional packages look absent to what is imported meanwhile: Presidio would load torch and transformers, 10 s for nothing here."""
+    hidden = [name for name in packages if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for name in hidden:
+            sys.modules.pop(name, None)
+
+
+def _blank_pipeline() -> Any:
+    """A tokenizer alone. Lemmas are the words in lower case, without which Presidio's context words never match."""
+    import spacy
+    from presidio_analyzer.nlp_engine import NlpArtifacts, NlpEngine
+
+    class BlankPipeline(NlpEngine):  # type: ignore[misc]
+        """spaCy's rule-based English tokenizer; it knows no entities."""
+
+        def __init__(self) -> None:
+            self.nlp = spacy.blank("en")
+            self.nlp.max_length = 10_000_000
+
+        def load(self) -> None:
+            """Nothing to load."""
+
+        def is_loaded(self) -> bool:
+            return True
+
+        def process_text(self, text: str, language: str) -> Any:
+            doc = self.nlp.make_doc(text)
+            return NlpArtifacts([], doc, [token.idx for token in doc], [token.lower_ for token in doc], self, language)
+
+        def process_batch(self, texts: Any, language: str, **_: object) -> Any:
+            return ((text, self.process_text(text, language)) for text in texts)
+
+        def is_stopword(self, word: str, language: str) -> bool:  # noqa: ARG002
+            return bool(self.nlp.vocab[word].is_stop)
+
+        def is_punct(self, word: str, language: str) -> bool:  # noqa: ARG002
+            return bool(self.nlp.vocab[word].is_punct)
+
+        def get_supported_entities(self) -> list[str]:
+            return []
+
+        def get_supported_languages(self) -> list[str]:
+            return ["en"]
+
+    return BlankPipeline()

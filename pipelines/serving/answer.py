@@ -1,0 +1,169 @@
+"""The one path from a question to a checked answer: the gateway and the gate both take it, so what was judged is what answers.
+
+An answer is a span of the paragraph it cites, letter for letter apart from white space. Whatever else the model says, Ratchet abstains
+and shows the nearest passage instead.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from pipelines.config import Settings
+from pipelines.errors import RatchetError
+
+if TYPE_CHECKING:
+    from pipelines.retrieval.index import Index, Passage
+    from pipelines.serving.client import Generated
+    from pipelines.state.models import Candidate
+    from pipelines.training.prompt import Prompt
+
+Reason = Literal["no_passage", "not_stated", "bad_citation", "not_in_passage"]
+Generate = Callable[[Sequence[str], str, int], "list[Generated]"]
+"""(prompts, adapter, max_tokens) -> one result per prompt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What one candidate answers with. `adapter` is its folder's name under the artifact store's `adapter/`, empty for the bare base."""
+
+    index: Index
+    prompt: Prompt
+    adapter: str
+    passages: int
+    max_tokens: int
+    release: str
+    engine: str = ""
+
+    def with_adapter(self, adapter: str) -> Parts:
+        """The same parts with another adapter."""
+        return replace(self, adapter=adapter)
+
+
+@dataclass(frozen=True, slots=True)
+class LookUp:
+    """The passages found for a question, nearest first, and the prompt made of them."""
+
+    passages: tuple[Passage, ...]
+    prompt: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is said, and what it rests on. `answer` and `cited` are None when abstained; `reason` then says why."""
+
+    text: str
+    answer: str | None
+    cited: Passage | None
+    passages: tuple[Passage, ...]
+    abstained: bool
+    reason: Reason | None
+    confidence: float
+    tokens_in: int
+    tokens_out: int
+    seconds: float
+
+
+def open_parts(settings: Settings, candidate: Candidate) -> Parts:
+    """Open a candidate's parts, each checked against the hash it was gated with. RatchetError when one is gone or altered."""
+    from pipelines.registry import artifacts
+    from pipelines.registry.parts import engine_name
+    from pipelines.retrieval.index import Index
+    from pipelines.training.prompt import Prompt
+
+    prompt = Prompt.load(candidate.prompt, settings)
+    if prompt.sha256 != candidate.prompt_sha256:
+        raise RatchetError(
+            f"the prompt {candidate.prompt} is not the one {candidate.id} was made with",
+            where=str(settings.configs / "prompts"),
+            todo="restore it, and give a changed prompt a new version number",
+        )
+    return Parts(
+        index=Index(artifacts.path_of(settings, candidate.index_id)),
+        prompt=prompt,
+        adapter=artifacts.path_of(settings, candidate.adapter_id).name if candidate.adapter_id else "",
+        passages=int(candidate.policy["passages"]),
+        max_tokens=int(candidate.policy["max_new_tokens"]),
+        release=candidate.id,
+        engine=engine_name(candidate.base_sha256),
+    )
+
+
+def answer(question: str, as_of: str, parts: Parts, generate: Generate) -> Answer:
+    """Answer by the text in force on `as_of` (ISO date). Errors are those of the index and of `generate`."""
+    began = time.perf_counter()
+    found = look_up(question, as_of, parts)
+    generated = generate([found.prompt], parts.adapter, parts.max_tokens)[0] if found.passages else None
+    return conclude(found, generated, as_of, parts, time.perf_counter() - began)
+
+
+def look_up(question: str, as_of: str, parts: Parts) -> LookUp:
+    """Retrieve and render; blocking."""
+    passages = tuple(parts.index.search(question, as_of=as_of, k=parts.passages))
+    return LookUp(passages, parts.prompt.render([passage.text for passage in passages], question) if passages else "")
+
+
+def conclude(found: LookUp, generated: Generated | None, as_of: str, parts: Parts, seconds: float) -> Answer:
+    """Check what was generated against the passages; `generated` is None when there was nothing to ask about."""
+    span, cited, reason = _checked(found.passages, generated, parts.prompt)
+    if span is not None and cited is not None:
+        text = f"{span} [{cited.paragraph}]"
+    elif found.passages:
+        nearest = found.passages[0]
+        text = (
+            f"{parts.release} holds no checked answer to this. "
+            f"The nearest passage is {nearest.paragraph} ({nearest.title}): {_normal(nearest.text)}"
+        )
+    else:
+        text = f"{parts.release} holds no text in force on {as_of} that this could be answered from."
+    return Answer(
+        text=text,
+        answer=span,
+        cited=cited,
+        passages=found.passages,
+        abstained=reason is not None,
+        reason=reason,
+        confidence=generated.confidence if generated else 0.0,
+        tokens_in=generated.tokens_in if generated else 0,
+        tokens_out=generated.tokens_out if generated else 0,
+        seconds=seconds,
+    )
+
+
+def _checked(
+    passages: tuple[Passage, ...], generated: Generated | None, prompt: Prompt
+) -> tuple[str, Passage, None] | tuple[None, None, Reason]:
+    if generated is None:
+        return None, None, "no_passage"
+    parsed = prompt.parse(generated.text)
+    if parsed.answer is None or parsed.cited is None:
+        return None, None, "not_stated"
+    if not 1 <= parsed.cited <= len(passages):
+        return None, None, "bad_citation"
+    cited = passages[parsed.cited - 1]
+    span = _normal(parsed.answer)
+    if not occurs(span, cited.text):
+        return None, None, "not_in_passage"
+    return span, cited, None
+
+
+def occurs(span: str, text: str) -> bool:
+    """Whether `span` stands in `text` as a whole: `53` does not stand in `53,500`, nor `201` in `2013`."""
+    span = _normal(span)
+    if not span:
+        return False
+    before = r"(?<!\w)(?<!\d[.,])" if span[0].isalnum() else ""
+    after = r"(?!\w)(?![.,]\d)" if span[-1].isalnum() else ""
+    return re.search(before + re.escape(span) + after, _normal(text)) is not None
+
+
+def _normal(text: str) -> str:
+    return " ".join(text.split())
+
+
+def answered(question: str, as_of: str, parts: Parts, generate: Generate) -> Any:
+    """`answer`, in the form the gate's metrics take."""
+    raise NotImplementedError

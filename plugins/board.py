@@ -1,0 +1,162 @@
+"""The release board: per domain what is live, what arrived and what became of it. Reads the control database, changes nothing.
+
+Airflow shows it in an iframe of its own origin, where the user's token is, and plugin routes are public unless they ask for a user: so
+every route here depends on one, everything is escaped, and the content policy forbids scripts altogether.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from fastapi import Depends, FastAPI, HTTPException
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, FileSystemLoader
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from pipelines.config import Settings, domain_names, load_domain, load_settings
+from pipelines.errors import ConfigError, Unavailable
+from pipelines.state.database import reading
+from pipelines.state.models import Approval, Arrival, Candidate, DatasetVersion, GateReport, Plan, Pointer, now
+
+LATEST = 20
+PAGES = Environment(loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True)
+
+MayRead = Callable[[str], bool]
+"""Whether the present user may read a DAG."""
+
+
+def domains_for(settings: Settings, may_read: MayRead) -> list[dict[str, Any]]:
+    """One dict per domain the user may see, ready for the template; a broken domain file gives its error instead."""
+    found = []
+    for name in domain_names(settings):
+        if not may_read(f"{name}.release"):
+            continue
+        with reading(settings) as session:
+            page = _domain(session, name)
+        try:
+            page["description"] = load_domain(name, settings).description
+        except ConfigError as error:
+            page["fault"] = str(error)
+        found.append(page)
+    return found
+
+
+def _domain(session: Session, name: str) -> dict[str, Any]:
+    pointer = session.get(Pointer, name)
+    live = session.get(Candidate, pointer.live_id) if pointer and pointer.live_id else None
+    candidates = session.scalars(
+        select(Candidate).where(Candidate.domain == name).order_by(Candidate.number.desc()).limit(LATEST)
+    ).all()
+    ids = [candidate.id for candidate in candidates]
+    return {
+        "name": name,
+        "pointer": pointer,
+        "live": live,
+        "approval": session.get(Approval, live.id) if live else None,
+        "candidates": candidates,
+        "reports": {r.candidate_id: r for r in session.scalars(select(GateReport).where(GateReport.candidate_id.in_(ids)))},
+        "arrivals": session.scalars(
+            select(Arrival).where(Arrival.domain == name).order_by(Arrival.received_at.desc()).limit(LATEST)
+        ).all(),
+        "versions": session.execute(
+            select(DatasetVersion, Plan)
+            .outerjoin(Plan, Plan.version_id == DatasetVersion.id)
+            .where(DatasetVersion.domain == name)
+            .order_by(DatasetVersion.major.desc(), DatasetVersion.minor.desc())
+            .limit(LATEST)
+        ).all(),
+    }
+
+
+def render(settings: Settings, may_read: MayRead) -> HTMLResponse:
+    """The page."""
+    nonce = secrets.token_urlsafe(12)
+    try:
+        domains, fault = domains_for(settings, may_read), None
+    except Unavailable as error:
+        domains, fault = [], str(error)
+    body = PAGES.get_template("release_board.html").render(
+        domains=domains, fault=fault, mlflow=settings.url("mlflow"), now=now(), nonce=nonce
+    )
+    return HTMLResponse(body, headers=guarded(f"'nonce-{nonce}'"))
+
+
+def report_file(settings: Settings, domain: str, number: str) -> Path:
+    """The HTML of a candidate's gate report; 404 for anything that is not a file of the artifact store."""
+    with reading(settings) as session:
+        row = session.get(GateReport, f"{domain}/{number}")
+    if row is None:
+        raise HTTPException(404, "there is no gate report for this candidate")
+    root = settings.artifacts.resolve()
+    folder = (root / row.path).resolve()
+    pages = sorted(page for page in folder.glob("*.html") if page.resolve().is_relative_to(root)) if folder.is_relative_to(root) else []
+    if not pages:
+        raise HTTPException(404, "the gate report is not in the artifact store")
+    return pages[0]
+
+
+def guarded(style: str) -> dict[str, str]:
+    """Headers of every page: no script, no frame of others, nothing loaded from elsewhere."""
+    return {
+        "Content-Security-Policy": f"default-src 'none'; style-src {style}; img-src data:; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'self'",
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "same-origin",
+        "Cache-Control": "no-store",
+    }
+
+
+def ago(moment: datetime | None) -> str:
+    """`3 min ago`."""
+    if moment is None:
+        return ""
+    seconds = (now() - moment).total_seconds()
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit} ago"
+    return "just now"
+
+
+def stamp(moment: datetime | None) -> str:
+    """UTC to the minute."""
+    return f"{moment:%Y-%m-%d %H:%M} UTC" if moment else ""
+
+
+PAGES.filters.update(ago=ago, stamp=stamp)
+
+
+def make_app() -> FastAPI:
+    """The app Airflow mounts under /release-board."""
+    from airflow.api_fastapi.app import get_auth_manager
+    from airflow.api_fastapi.auth.managers.models.resource_details import DagDetails
+    from airflow.api_fastapi.core_api.security import GetUserDep, get_user
+
+    # On the app, so that no later route can forget it; no schema pages, which FastAPI would serve to anyone.
+    app = FastAPI(title="Release board", dependencies=[Depends(get_user)], docs_url=None, redoc_url=None, openapi_url=None)
+
+    def readable(user: Any) -> MayRead:
+        return lambda dag_id: bool(get_auth_manager().is_authorized_dag(method="GET", details=DagDetails(id=dag_id), user=user))
+
+    def board(user: GetUserDep) -> HTMLResponse:
+        return render(load_settings(), readable(user))
+
+    def report(domain: str, number: str, user: GetUserDep) -> HTMLResponse:
+        if not readable(user)(f"{domain}.release"):
+            raise HTTPException(403, "you may not read this domain")
+        page = report_file(load_settings(), domain, number)
+        # `sandbox`: the report is a file; whatever got into it must not act as the reader.
+        headers = guarded("'unsafe-inline'")
+        headers["Content-Security-Policy"] += "; sandbox allow-popups allow-top-navigation-by-user-activation"
+        return HTMLResponse(page.read_text(encoding="utf-8"), headers=headers)
+
+    # Annotations are looked up by FastAPI in this function's names, which strings of `from __future__` would hide.
+    for function in (board, report):
+        function.__annotations__["user"] = GetUserDep
+    app.get("/", response_class=HTMLResponse)(board)
+    app.get("/report/{domain}/{number}", response_class=HTMLResponse)(report)
+    return app

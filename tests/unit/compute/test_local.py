@@ -1,0 +1,87 @@
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipelines.compute import local
+from pipelines.config import Settings
+from pipelines.errors import BadInput
+
+SLOW = "import time; time.sleep(60)"
+
+
+def wait(settings: Settings, job: str, state: str, seconds: float = 15) -> None:
+    deadline = time.monotonic() + seconds
+    while local.poll(settings, job) != state:
+        assert time.monotonic() < deadline, local.poll(settings, job)
+        time.sleep(0.02)
+
+
+def test_a_job_leaves_its_output(settings: Settings) -> None:
+    code = "import os, json, pathlib; pathlib.Path(os.environ['RATCHET_JOB'], 'output.json').write_text(json.dumps({'made': 1})); print('hello')"
+    assert local.poll(settings, "a/b") == "absent"
+    local.start(settings, "a/b", ["-c", code])
+    wait(settings, "a/b", "done")
+    assert local.result(settings, "a/b") == {"rc": 0, "output": {"made": 1}, "error": None}
+    assert "hello" in local.log_tail(settings, "a/b")
+
+
+def test_starting_twice_is_one_process(settings: Settings, tmp_path: Path) -> None:
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    code = f"import os, pathlib, time; pathlib.Path({str(marks)!r}, str(os.getpid())).touch(); time.sleep(1)"
+    for _ in range(3):
+        local.start(settings, "job", ["-c", code])
+        assert local.poll(settings, "job") == "running"
+    wait(settings, "job", "done")
+    local.start(settings, "job", ["-c", code])
+    assert local.poll(settings, "job") == "done"
+    assert len(list(marks.iterdir())) == 1
+
+
+def test_a_killed_child_is_a_failed_job(settings: Settings) -> None:
+    local.start(settings, "job", ["-c", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"])
+    wait(settings, "job", "done")
+    assert local.result(settings, "job")["error"] == "the step's process ended by signal 9"
+
+
+def test_a_killed_wrapper_takes_its_child_along_and_the_job_is_lost(settings: Settings) -> None:
+    place = local.folder(settings, "job")
+    local.start(settings, "job", ["-c", f"import os; open({str(place / 'child')!r}, 'w').write(str(os.getpid())); {SLOW}"])
+    deadline = time.monotonic() + 15
+    while not (place / "child").exists() or not (place / "child").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    child = int((place / "child").read_text())
+    os.kill(int((place / "pid").read_text()), signal.SIGKILL)
+    wait(settings, "job", "lost")
+    while Path(f"/proc/{child}").exists() and "State:\tZ" not in Path(f"/proc/{child}/status").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_stop_waits_for_the_lock(settings: Settings) -> None:
+    local.start(settings, "job", ["-c", SLOW])
+    local.stop(settings, "job")
+    assert local.poll(settings, "job") == "done"
+    assert local.result(settings, "job")["rc"] == -signal.SIGTERM
+
+
+def test_a_job_name_cannot_leave_its_folder(settings: Settings) -> None:
+    for name in ("../x", "a/../../x", "/etc/x", "a b", ""):
+        with pytest.raises(BadInput):
+            local.folder(settings, name)
+
+
+def test_an_error_line_reaches_the_result(settings: Settings) -> None:
+    local.start(settings, "job", ["-m", "pipelines", "step", "index", "--domain", "nowhere", "--arg", "version=x"])
+    wait(settings, "job", "done", 40)
+    done = local.result(settings, "job")
+    assert done["rc"] == 2
+    assert "there is no domain 'nowhere'" in done["error"]
+    assert json.dumps(done)
+    assert sys.executable

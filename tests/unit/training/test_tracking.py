@@ -1,0 +1,166 @@
+"""Against a real MLflow server, started here on a free port."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.config import Ports, Recipe, Settings
+from pipelines.errors import NotFound, Unavailable
+from pipelines.training import tracking
+from pipelines.training.training_set import write_json
+from pipelines.training.worker import TrainingFacts
+
+STEP = "5" * 64
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def adapter(settings: Settings, name: str = "5" * 16) -> dict[str, Any]:
+    """An adapter folder as training leaves it, and the outbox payload that goes with it."""
+    folder = settings.artifacts / "adapter" / name
+    folder.mkdir(parents=True)
+    (folder / "adapter_model.safetensors").write_bytes(b"weights")
+    history = [{"step": n, "loss": 3.0 / n, "lr": 1e-3, "tokens_per_second": 9000} for n in range(1, 41)]
+    facts = TrainingFacts(
+        base="models/starter", base_sha256="b", prompt="p/v1", prompt_sha256="c", training_set_sha256="d", recipe=Recipe(), ranks=1,
+        threads=2, steps=40, resumed_at=None, parameters=10, trained_parameters=2, examples=5, loss=0.1, history=history,
+        seconds=1.0, peak_mb=1.0, weights_sha256="e", packages={},
+    )  # fmt: skip
+    write_json(folder / "facts.json", facts.model_dump(mode="json"))
+    return {
+        "domain": "regulatory",
+        "adapter_id": f"adapter-{name}",
+        "step_hash": name * 4,
+        "version_id": "ConsumerLeasing_v1.0",
+        "path": f"adapter/{name}",
+        "sha256": "f",
+    }
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    folder, port = tmp_path_factory.mktemp("mlflow"), free_port()
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", "--serve-artifacts"]
+    stores = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "artifacts")]
+    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with (folder / "log.txt").open("w") as lines:
+        process = subprocess.Popen([*command, *stores], env=environment, stdout=lines, stderr=lines)
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).close()
+                break
+            except OSError:
+                assert process.poll() is None and time.monotonic() < deadline, (folder / "log.txt").read_text()
+                time.sleep(0.3)
+        yield port
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+@pytest.fixture
+def tracked(tmp_path: Path, server: int) -> Settings:
+    return Settings(var=tmp_path / "var", ports=Ports(mlflow=server))
+
+
+def client(settings: Settings) -> Any:
+    from mlflow import MlflowClient
+
+    return MlflowClient(settings.url("mlflow"), settings.url("mlflow"))
+
+
+@pytest.mark.services
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # mlflow 3.17 still uses what pydantic and protobuf deprecate
+def test_training_gate_and_release_are_published_once(tracked: Settings, tmp_path: Path) -> None:
+    payload = adapter(tracked)
+    tracking.publish(tracked, payload)
+    tracking.publish(tracked, payload)
+    reader = client(tracked)
+    experiment = reader.get_experiment_by_name("regulatory").experiment_id
+    runs = reader.search_runs([experiment])
+    assert [run.info.run_name for run in runs] == [payload["adapter_id"]]
+    run = runs[0]
+    assert run.info.status == "FINISHED"
+    assert run.data.params["rank"] == "16"
+    assert run.data.tags["ratchet.dataset_version"] == "ConsumerLeasing_v1.0"
+    assert [point.step for point in reader.get_metric_history(run.info.run_id, "loss")] == list(range(1, 41))
+    assert sorted(file.path for file in reader.list_artifacts(run.info.run_id, "adapter")) == [
+        "adapter/adapter_model.safetensors",
+        "adapter/facts.json",
+    ]
+    versions = reader.search_model_versions("name = 'regulatory-adapter'")
+    assert [(version.version, version.run_id) for version in versions] == [("1", run.info.run_id)]
+
+    (tracked.artifacts / "gate_report" / "g").mkdir(parents=True)
+    (tracked.artifacts / "gate_report" / "g" / "report.html").write_text("<p>fine</p>")
+    gate = {
+        "domain": "regulatory",
+        "candidate_id": "regulatory/r1",
+        "step_hash": "6" * 64,
+        "adapter_step_hash": payload["step_hash"],
+        "verdict": "inconclusive",
+        "metrics": {"exact": 0.9, "faithfulness": float("nan"), "missing": None},
+        "path": "gate_report/g",
+    }
+    tracking.publish_gate(tracked, gate)
+    tracking.publish_gate(tracked, gate)
+    gated = reader.search_runs([experiment], filter_string="tags.`ratchet.candidate` = 'regulatory/r1'")
+    assert len(gated) == 1
+    assert gated[0].data.metrics == {"exact": 0.9}
+    assert gated[0].data.tags["mlflow.parentRunId"] == run.info.run_id
+    assert [file.path for file in reader.list_artifacts(gated[0].info.run_id, "gate")] == ["gate/report.html"]
+
+    release = {"domain": "regulatory", "candidate_id": "regulatory/r1", "adapter_step_hash": payload["step_hash"]}
+    tracking.publish_release(tracked, release)
+    tracking.publish_release(tracked, release)
+    assert reader.get_model_version_by_alias("regulatory-adapter", "live").tags["ratchet.release"] == "regulatory/r1"
+    tracking.publish_release(tracked, {**release, "adapter_step_hash": None})
+    assert not reader.get_registered_model("regulatory-adapter").aliases
+
+    # A publication cut off half-way is completed by the next one.
+    other = adapter(tracked, "7" * 16)
+    reader.create_run(experiment, run_name=other["adapter_id"], tags={"ratchet.step_hash": other["step_hash"]})
+    tracking.publish(tracked, other)
+    assert len(reader.search_model_versions("name = 'regulatory-adapter'")) == 2
+    with pytest.raises(Unavailable, match="does not hold this adapter yet"):
+        tracking.publish_release(tracked, {**release, "adapter_step_hash": "8" * 64})
+
+
+def test_mlflow_down_is_said_at_once(settings: Settings) -> None:
+    down = settings.model_copy(update={"ports": Ports(mlflow=free_port())})
+    began = time.monotonic()
+    with pytest.raises(Unavailable, match="MLflow does not answer"):
+        tracking.publish(down, adapter(down))
+    assert time.monotonic() - began < 2
+
+
+def test_a_server_that_accepts_and_stays_silent_is_unavailable(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracking, "_PROBE_SECONDS", 0.3)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        hung = settings.model_copy(update={"ports": Ports(mlflow=silent.getsockname()[1])})
+        with pytest.raises(Unavailable):
+            tracking.publish(hung, adapter(hung))
+
+
+def test_an_adapter_that_is_gone(settings: Settings) -> None:
+    with pytest.raises(NotFound, match="is gone"):
+        tracking.publish(settings, {"adapter_id": "adapter-1", "path": "adapter/1"})
