@@ -23,7 +23,7 @@ for domain in good_domains():
         approve = Approval(
             task_id="approve", domain=domain, subject=f"Release {{{{ ti.xcom_pull(task_ids='claim') }}}} of {name}?", body=approval_body()
         )
-        authorised = task(authorise)(name, candidate, "{{ dag.dag_id }}", "{{ run_id }}")
+        authorised = task(authorise)(name, candidate)
         loaded, canary, promoted = (task(call(f"release.{what}"), task_id=what)(name, candidate) for what in ("load", "canary", "promote"))
         told = announce(asset("release", name), "release.newly_released", name, candidate)
         chain(gate, passed, approve, authorised, loaded, canary, promoted, told)

@@ -135,15 +135,15 @@ class Approval(ApprovalOperator):
         return HITLOperator.execute_complete(self, context, event)
 
 
-def authorise(domain: str, candidate: str, dag_id: str, run_id: str) -> None:
+def authorise(domain: str, candidate: str, **context: Any) -> None:
     """Pass Airflow's own record of the answer on. Never XCom, which an administrator may write; no record, no release."""
     from pipelines.site.airflow_api import AirflowClient
 
     with airflow_errors():
-        settings = load_settings()
-        answer = AirflowClient.of_service(settings).answer(dag_id, run_id, "approve")
+        settings, ti = load_settings(), context["ti"]
+        answer = AirflowClient.of_service(settings).answer(ti.dag_id, ti.run_id, "approve")
         release = import_module("pipelines.steps.release")
-        source = f"{dag_id}/{run_id}/approve"
+        source = f"{ti.dag_id}/{ti.run_id}/approve"
         release.authorise(
             settings, domain, candidate, responded_by=answer.user, option=answer.option, responded_at=answer.at, source=source
         )

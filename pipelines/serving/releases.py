@@ -92,7 +92,10 @@ class Releases:
             await asyncio.sleep(RETRY_SECONDS)
 
     def pick(self, domain: str, request_id: str) -> tuple[Parts, bool]:
-        """(parts, whether they are the canary's) for one request; its random id (hex) decides. NotFound for no such domain, Unavailable without a live release."""
+        """(parts, whether they are the canary's) for one request; its random id (hex) decides.
+
+        NotFound for no such domain, Unavailable without a live release.
+        """
         route = self.routes.get(domain)
         if route is None or (route.live is None and route.wanted is None):
             if route is None and domain not in domain_names(self.settings):

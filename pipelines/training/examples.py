@@ -137,9 +137,7 @@ def read(path: Path) -> list[Example]:
 # --- one example --------------------------------------------------------------------------------------------------------
 
 
-def _example(
-    rng: random.Random, rule: _Rule, matches: Sequence[_Match], passages: Sequence[tuple[str, str]], limit: int
-) -> Example | None:
+def _example(rng: random.Random, rule: _Rule, matches: Sequence[_Match], passages: Sequence[tuple[str, str]], limit: int) -> Example | None:
     """One example, or None when chance found no unambiguous one."""
     match = rng.choice(matches)
     drawn = _redraw(rng, rule, match)

@@ -35,7 +35,8 @@ def publish(settings: Settings, payload: Mapping[str, Any]) -> None:
     """
     folder = settings.artifacts / payload["path"]
     if not (folder / "facts.json").is_file():
-        raise NotFound(f"the folder of {payload['adapter_id']} is gone", where=str(folder), todo="`ratchet doctor` tells what can be rebuilt")
+        what = f"the folder of {payload['adapter_id']} is gone"
+        raise NotFound(what, where=str(folder), todo="`ratchet doctor` tells what can be rebuilt")
     facts = facts_of_adapter(folder)
     with _client(settings) as client:
         experiment = _experiment(client, payload["domain"])
@@ -159,8 +160,8 @@ def _tags(payload: Mapping[str, Any], facts: TrainingFacts) -> dict[str, str]:
 def _log_training(client: Any, run_id: str, facts: TrainingFacts) -> None:
     from mlflow.entities import Metric, Param
 
-    recipe = facts.recipe.model_dump(mode="json")
-    params = [Param(name, str(value)) for name, value in {**recipe, "base": facts.base, "prompt": facts.prompt, "ranks": facts.ranks}.items()]
+    settings = facts.recipe.model_dump(mode="json") | {"base": facts.base, "prompt": facts.prompt, "ranks": facts.ranks}
+    params = [Param(name, str(value)) for name, value in settings.items()]
     totals = {
         "final_loss": facts.loss,
         "seconds": facts.seconds,

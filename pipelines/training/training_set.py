@@ -100,10 +100,8 @@ def facts_of(folder: Path) -> SetFacts:
 def encode(example: Example, tokenizer: Any, prompt: Prompt) -> tuple[list[int], list[int]]:
     """(ids, labels), equally long. Prompt and completion are tokenised apart, as at serving time, where only the prompt exists."""
     context = prompt_ids(tokenizer, prompt.render(example.passages, example.question))
-    completion = tokenizer(
-        prompt.completion(example.answer, example.cited), add_special_tokens=False, split_special_tokens=True
-    )["input_ids"]
-    target = [*completion, tokenizer.eos_token_id]
+    completion = prompt.completion(example.answer, example.cited)
+    target = [*tokenizer(completion, add_special_tokens=False, split_special_tokens=True)["input_ids"], tokenizer.eos_token_id]
     return context + target, [IGNORED] * len(context) + target
 
 

@@ -1,7 +1,7 @@
 """Starts the attention layers as copying layers, so that training need not discover copying first.
 
 From random weights the model spent most of a short run before any look-up worked. Instead the first layer starts with
-heads that look one, two and three tokens back, the second with heads that look for "what came after this token before"
+heads that look one and two tokens back, the second with heads that look for "what came after this token before"
 (induction heads: Olsson et al., "In-context Learning and Induction Heads", 2022), and the others match equal content and
 pass it on (after Trockman and Kolter, "Mimetic Initialization of Self-Attention Layers", 2023). All of it is trained on.
 """
@@ -15,9 +15,10 @@ from transformers import LlamaForCausalLM
 EMBEDDING_STD = 0.04
 # One embedding dimension starts equal in all tokens: what a head that looks only at distance can read.
 CONSTANT = 0.12
-LOOK_BACK = (1, 1, 2, 3)
+LOOK_BACK = (1, 1, 1, 2)
 SHARPNESS = 2.2
 WRITE = 0.06
+NOISE = 0.1
 COPY = 0.15
 # Rotary pairs below this index turn too fast to match content over a passage's length.
 FAST_PAIRS = 8
@@ -63,8 +64,6 @@ def initialise(model: LlamaForCausalLM, seed: int) -> None:
                 query = _slow_rows(match, width) * SHARPNESS
                 # In the second layer the key is what the first wrote of the token before.
                 key = _slow_rows(write.T.clone() if number == 1 else match, width) * SHARPNESS
-                if number == 1:
-                    query[-width:], key[-width:] = key[-width:].clone(), query[-width:].clone()
                 value = _orthogonal(size, generator)
                 output = value.T * COPY
             for linear, start in (
@@ -73,5 +72,5 @@ def initialise(model: LlamaForCausalLM, seed: int) -> None:
                 (attention.v_proj, value),
                 (attention.o_proj, output),
             ):
-                noise = torch.randn(start.shape, generator=generator) * 0.01
+                noise = torch.randn(start.shape, generator=generator) * start.std() * NOISE
                 linear.weight.copy_(start + noise)

@@ -33,7 +33,7 @@ def test_values_are_redrawn_everywhere_in_the_paragraph(documents: list[Document
     assert len(distractors) < len(set(lines)) / 5
     for text in lines:
         assert len(set(re.findall(r"(?:1, |31, |the )(\d{4})", text))) == 1
-    assert len({example.answer for example in made}) > 50
+    assert len({example.answer for example in made}) > 40
 
 
 def test_some_questions_have_no_answer(documents: list[Document]) -> None:
@@ -67,7 +67,8 @@ def test_excluded_and_withdrawn_documents_take_no_part(documents: list[Document]
 def test_rules_get_equal_shares_and_other_kinds_are_redrawn(documents: list[Document]) -> None:
     note = document("n-1", "She takes 20 mg of ramipril for ten days; the rate was 2.5 percent, the fee $12.50.")
     dose = QuestionRule(
-        pattern=r"takes (?P<dose>\d+) mg of (?P<drug>\w+) for (?P<days>\w+) days; the rate was (?P<rate>[\d.]+ percent), the fee (?P<fee>\$[\d.]*\d)",
+        pattern=r"takes (?P<dose>\d+) mg of (?P<drug>\w+) for (?P<days>\w+) days; the rate was (?P<rate>[\d.]+ percent), "
+        r"the fee (?P<fee>\$[\d.]*\d)",
         ask=("How much {drug}?",),
         answer="{dose} mg",
         swap={"dose": "number", "drug": "none", "days": "number", "rate": "percent", "fee": "amount"},
@@ -78,19 +79,20 @@ def test_rules_get_equal_shares_and_other_kinds_are_redrawn(documents: list[Docu
     for example in doses:
         if example.answer is not None:
             shown = example.passages[example.cited - 1]
-            assert re.fullmatch(r"She takes [1-9]\d mg of ramipril for [a-z]+ days; the rate was \d+\.\d percent, the fee \$\d+\.\d\d\.", shown)
+            form = r"She takes [1-9]\d mg of ramipril for [a-z]+ days; the rate was \d+\.\d percent, the fee \$\d+\.\d\d\."
+            assert re.fullmatch(form, shown)
 
 
 def test_no_rule_fits(documents: list[Document]) -> None:
-    with pytest.raises(BadInput, match=r"configs/domains/regulatory.yaml, task.rules: no question rule matches"):
+    with pytest.raises(BadInput, match=r"configs/domains/regulatory\.yaml, task\.rules: no question rule matches"):
         examples.make(documents, domain_of(), exclude_keys=set(), seed=1)
-    with pytest.raises(BadInput, match="task.rules"):
+    with pytest.raises(BadInput, match=r"task\.rules"):
         examples.make(documents[-1:], domain_of(RULE), exclude_keys=set(), seed=1)
 
 
 def test_broken_rules_name_their_place(documents: list[Document]) -> None:
     for broken in (RULE.model_copy(update={"pattern": "("}), RULE.model_copy(update={"answer": "{amuont}"})):
-        with pytest.raises(ConfigError, match=r"task.rules\[1\]"):
+        with pytest.raises(ConfigError, match=r"task\.rules\[1\]"):
             examples.make(documents, domain_of(RULE, broken), exclude_keys=set(), seed=1)
 
 

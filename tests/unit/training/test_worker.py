@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -98,7 +99,7 @@ def test_kill_9_then_the_same_call_resumes(job: MakeJob) -> None:
     (killed.work / "job.json").write_text(killed.model_dump_json())
     process = subprocess.Popen([sys.executable, "-m", "pipelines.training.worker", "--job", str(killed.work / "job.json")])
     deadline = time.monotonic() + 120
-    while not list(killed.work.glob("checkpoint-??????")) and time.monotonic() < deadline:
+    while not list(killed.work.glob("checkpoint-??????")) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
@@ -131,8 +132,6 @@ def test_two_trainings_over_one_work_folder(job: MakeJob) -> None:
     held = worker._lock(asked.work)
     with pytest.raises(Conflict, match="already runs"):
         worker.run(asked)
-    import os
-
     os.close(held)
 
 
