@@ -8,7 +8,6 @@ import os
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -175,20 +174,9 @@ def datasets_diff(before: str, after: str, as_json: AsJson = False) -> None:
 # --- learning and releases --------------------------------------------------------------------------------------------
 
 
-class StepName(StrEnum):
-    """Steps that compute may run."""
-
-    examples = "examples"
-    training_set = "training-set"
-    train = "train"
-    index = "index"
-    assemble = "assemble"
-    gate = "gate"
-
-
 @app.command(hidden=True)
 def step(
-    name: StepName,
+    name: str,
     domain: Annotated[str, typer.Option()],
     arg: Annotated[list[str], typer.Option(help="key=value")] = [],  # noqa: B006 - Typer copies it
 ) -> None:
@@ -196,7 +184,7 @@ def step(
     from pipelines.steps import run
 
     values = dict(pair.split("=", 1) for pair in arg if "=" in pair)
-    output = run.run(load_settings(), name.value, domain, values)
+    output = run.run(load_settings(), name, domain, values)
     if (job := os.environ.get("RATCHET_JOB")) is not None:
         target = Path(job) / "output.json"
         temporary = target.with_suffix(".tmp")
@@ -254,7 +242,7 @@ def evaluate(candidate: str, as_json: AsJson = False) -> None:
     report = candidates.report_of(settings, candidate)
     assert report is not None  # noqa: S101 - gate() has just written it
     rows = [{"metric": name, **metric} for name, metric in report.metrics.items()]
-    _show(as_json, rows, ("metric", "value", "low", "high", "live", "floor"))
+    _show(as_json, rows, ("metric", "mean", "low", "high", "floor", "live"))
     Console().print(f"{candidate}: {report.verdict}" + "".join(f"\n  {reason}" for reason in report.reasons)) if not as_json else None
 
 

@@ -26,5 +26,5 @@ class RatchetPlugin(AirflowPlugin):
     fastapi_apps: ClassVar[list[dict[str, Any]]] = _apps()
     external_views: ClassVar[list[dict[str, Any]]] = [
         # Without a `url_route` it opens as a page of its own: the iframe Airflow would put it in forbids following links out of it.
-        {"name": "Release board", "href": "/release-board/", "destination": "nav"},
+        {"name": "Releases", "href": "/release-board/", "destination": "nav"},
     ]

@@ -1,6 +1,6 @@
 """Writes the next Alembic migration from the difference between the models and the newest revision.
 
-    .venv/bin/python scripts/migration.py "what changes"
+.venv/bin/python scripts/migration.py "what changes"
 """
 
 from __future__ import annotations

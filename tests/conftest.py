@@ -12,7 +12,13 @@ import pytest
 
 from pipelines.config import PROJECT, Settings, load_settings
 
-OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "RAGAS_DO_NOT_TRACK": "true", "GX_ANALYTICS_ENABLED": "false"}
+OFFLINE = {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "HF_DATASETS_OFFLINE": "1",
+    "RAGAS_DO_NOT_TRACK": "true",
+    "GX_ANALYTICS_ENABLED": "false",
+}
 for _name in [name for name in os.environ if name.startswith(("RATCHET_", "AIRFLOW")) and name != "RATCHET_SHARED_DATA"]:
     del os.environ[_name]
 os.environ.update(OFFLINE)

@@ -14,12 +14,10 @@ from typing import Any
 from rich.console import Console
 
 from pipelines.config import Settings
-from pipelines.demo.airflow import Airflow
-from pipelines.errors import RatchetError, Unavailable
+from pipelines.errors import Conflict, NotFound, RatchetError, Unavailable
 from pipelines.intake import landing
 from pipelines.registry import views
-
-APPROVAL_TASK = "approve"
+from pipelines.site.airflow_api import AirflowClient
 
 
 @dataclass
@@ -77,7 +75,7 @@ class Narrator:
                     return row
             return None
 
-        row = self.wait(look, f"{domain}/{folder} to be settled", seconds)
+        row: dict[str, Any] = self.wait(look, f"{domain}/{folder} to be settled", seconds)
         became = f"{row['version']}, {row['documents']} documents" if row["state"] == "accepted" else row["reason"]
         self.tell(f"{row['arrival']}: {row['state']}: {became}")
         self.seen.append(row)
@@ -95,7 +93,7 @@ class Narrator:
         def assembled() -> dict[str, Any] | None:
             return next((c for c in views.candidates(self.settings, domain) if c["version"] == version), None)
 
-        candidate = self.wait(assembled, f"a candidate from {version}", seconds)
+        candidate: dict[str, Any] = self.wait(assembled, f"a candidate from {version}", seconds)
         self.tell(f"{candidate['candidate']} assembled: {candidate['adapter']}, {candidate['index']}")
 
         def verdict() -> dict[str, Any] | None:
@@ -105,41 +103,46 @@ class Narrator:
         candidate = self.wait(verdict, f"the verdict on {candidate['candidate']}", 180)
         self.tell(f"gate: {candidate['verdict']}" + "".join(f"; {reason}" for reason in candidate["reasons"]))
         for name, metric in candidate["metrics"].items():
-            beside = "".join(f", {other} {metric[other]:.3f}" for other in ("live", "base") if metric.get(other) is not None)
-            self.tell(f"  {name}: {metric['value']:.3f}{beside}")
+            beside = "".join(f", {other} {metric[other]['mean']:.3f}" for other in ("live", "base") if metric.get(other))
+            self.tell(f"  {name}: {metric['mean']:.3f}{beside}")
         return candidate
 
     def released(self, candidate: dict[str, Any], approver: str = "approver", seconds: float = 120) -> None:
         """Approve through Airflow's REST API as the approver, and wait until the candidate is live."""
         domain = candidate["domain"]
         dag = f"{domain}.release"
-        person = Airflow(self.settings, approver)
+        person = AirflowClient.of(self.settings, approver)
         run_id = self.wait(lambda: self._run_of(candidate["candidate"]), "its release run", 60)
 
-        def asked() -> bool:
+        def answered() -> bool:
             self._stop_if_failed(person, dag, run_id)
-            return person.awaits_approval(dag, run_id, APPROVAL_TASK)
+            try:
+                person.respond(dag, run_id, "Approve")
+            except NotFound:
+                return False  # the run has not come to the question yet
+            except Conflict:
+                return True  # answered before an interruption of this story
+            self.tell(f"approved by {approver} through Airflow's REST API")
+            return True
 
         def live() -> bool:
             self._stop_if_failed(person, dag, run_id)
             return any(row["release"] == candidate["candidate"] for row in views.live(self.settings, domain))
 
         if not live():
-            self.wait(asked, "Airflow to ask for the approval", 60)
-            person.approve(dag, run_id, APPROVAL_TASK)
-            self.tell(f"approved by {approver} through Airflow's REST API")
+            self.wait(answered, "Airflow to ask for the approval", 60)
             self.wait(live, f"{candidate['candidate']} to be live", seconds)
         self.tell(f"{candidate['candidate']} is live")
 
     def ended(self, dag: str, run_id: str, seconds: float = 90) -> str:
         """Wait until a run has ended; returns its state."""
-        admin = Airflow(self.settings, "admin")
+        admin = AirflowClient.of(self.settings, "admin")
 
         def look() -> str | None:
             state = admin.run_state(dag, run_id)
             return state if state in ("success", "failed") else None
 
-        state = self.wait(look, f"{dag} to end", seconds)
+        state: str = self.wait(look, f"{dag} to end", seconds)
         self.tell(f"Airflow: {dag} ended {state}")
         return state
 
@@ -168,7 +171,7 @@ class Narrator:
         rows = views.candidates(self.settings, candidate_id.split("/")[0])
         return next((row["run"] for row in rows if row["candidate"] == candidate_id), None)
 
-    def _stop_if_failed(self, person: Airflow, dag: str, run_id: str) -> None:
+    def _stop_if_failed(self, person: AirflowClient, dag: str, run_id: str) -> None:
         with suppress(Unavailable):
             if person.run_state(dag, run_id) == "failed":
                 raise _RunFailed(f"{dag} {run_id} failed", todo="read its red task's log in Airflow's UI")

@@ -39,20 +39,23 @@ class Script:
 
 def generated(settings: Settings) -> Script:
     """Write the generated sample under var/samples and describe it."""
-    from pipelines import samples
+    from pipelines.samples.write import write
 
     root = settings.var / "samples"
-    facts = samples.write(root, seed=7)
+    write(root)
+    deliveries = json.loads((root / "deliveries.json").read_text(encoding="utf-8"))
+    parts = {one["folder"]: part(root / one["folder"], one["effective"], one["source"]) for one in deliveries}
+    goldens = [json.loads(line) for line in (root / "goldens" / "clinical.jsonl").read_text(encoding="utf-8").splitlines()]
     return Script(
         name="generated",
-        base=part(root / "regulatory" / "01-base", facts.base_effective, "Model Rule Publisher"),
-        amendment=[part(root / "regulatory" / "02-amendment", facts.amendment_effective, "Model Rule Publisher")],
-        broken=part(root / "regulatory" / "03-broken", facts.broken_effective, "Model Rule Publisher"),
-        worse=part(root / "regulatory" / "04-worse", facts.worse_effective, "Model Rule Publisher"),
-        clinical=part(root / "clinical" / "01-notes", facts.clinical_effective, "ward system export"),
+        base=parts["regulatory/01-base"],
+        amendment=[parts["regulatory/02-amendment"]],
+        broken=parts["regulatory/03-broken"],
+        worse=parts["regulatory/04-worse"],
+        clinical=parts["clinical/01-notes"],
         question=QUESTION,
-        as_of=facts.as_of,
-        clinical_question=facts.clinical_question,
+        as_of=parts["regulatory/01-base"].effective,
+        clinical_question=goldens[0]["question"],
         planted=json.loads((root / "planted.json").read_text(encoding="utf-8")),
     )
 

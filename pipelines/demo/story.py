@@ -121,7 +121,9 @@ def _same_story(settings: Settings, name: str) -> None:
     """One var/ holds one story: the generated sample or the public data, not both on top of each other."""
     mark = settings.var / "demo" / "story"
     if mark.exists() and mark.read_text() != name:
-        raise BadInput(f"{settings.var} holds the story {mark.read_text()!r}", todo="run `make clean` first, or set RATCHET_VAR to another folder")
+        raise BadInput(
+            f"{settings.var} holds the story {mark.read_text()!r}", todo="run `make clean` first, or set RATCHET_VAR to another folder"
+        )
     mark.parent.mkdir(parents=True, exist_ok=True)
     mark.write_text(name)
 
@@ -144,7 +146,12 @@ def _summary(narrator: Narrator, script: Script, answers: list[tuple[str, str, s
     _table(console, "What arrived, and what became of it", ("arrival", "state", "version", "documents", "reason"), views.arrivals(settings))
     _table(console, "Candidates", ("candidate", "version", "verdict", "state", "reason"), views.candidates(settings))
     _table(console, "Releases", ("release", "version", "began", "ended", "actor"), views.releases(settings))
-    _table(console, "Answers", ("question", "release", "answer"), [dict(zip(("question", "release", "answer"), a, strict=True)) for a in answers])
+    _table(
+        console,
+        "Answers",
+        ("question", "release", "answer"),
+        [dict(zip(("question", "release", "answer"), a, strict=True)) for a in answers],
+    )
     console.print("\n[bold]Where to look[/bold]")
     for name, url in (
         ("Airflow, and Releases in its navigation", settings.url("airflow")),
@@ -158,7 +165,13 @@ def _summary(narrator: Narrator, script: Script, answers: list[tuple[str, str, s
     console.print("  try: .venv/bin/ratchet live; .venv/bin/ratchet rollback regulatory --reason 'trying it'; make down", highlight=False)
     console.print(f"\n{marks}", highlight=False)
     report = settings.var / "demo" / "summary.json"
-    facts = {"story": script.name, "at": datetime.now(UTC).isoformat(), "marks": marks, "answers": answers, "cores": len(os.sched_getaffinity(0))}
+    facts = {
+        "story": script.name,
+        "at": datetime.now(UTC).isoformat(),
+        "marks": marks,
+        "answers": answers,
+        "cores": len(os.sched_getaffinity(0)),
+    }
     report.write_text(json.dumps(facts, indent=2), encoding="utf-8")
 
 

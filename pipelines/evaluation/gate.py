@@ -6,7 +6,6 @@ Does not cover the judgement of people: the way out of `inconclusive` is more go
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -69,7 +68,10 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The gate's answer. `metrics` is JSON-able: NaN is None there."""
+    """The gate's answer, JSON-able.
+
+    `metrics` by name: value, low, high (None for NaN), n, missing, floor, and `live` and `loss` with figures of the same form.
+    """
 
     verdict: Literal["pass", "fail", "inconclusive"]
     reasons: list[str]
@@ -108,18 +110,6 @@ def _row(golden: Golden, as_of: str, answered: Answered | str, scored: Any) -> R
         error=failed,
         scores=dict.fromkeys(METRICS) if failed is not None else next(scored),
     )
-
-
-def timed(answerer: Answerer) -> Answerer:
-    """The answerer with `seconds` measured around it."""
-    from dataclasses import replace
-
-    def ask(question: str, as_of: str) -> Answered:
-        began = time.monotonic()
-        answered = answerer(question, as_of)
-        return replace(answered, seconds=time.monotonic() - began)
-
-    return ask
 
 
 def judge(candidate: Scores, live: Scores | None, gate: Gate) -> Verdict:
@@ -175,5 +165,6 @@ def _loss(old: float | None, new: float | None) -> float | None:
 
 def _plain(found: Estimate) -> dict[str, Any]:
     """Rounded, with None for NaN: JSON has no NaN."""
-    values = asdict(found)
-    return {name: None if isinstance(v, float) and not math.isfinite(v) else round(v, 6) for name, v in values.items()}
+    figures = {"value": found.mean, "low": found.low, "high": found.high}
+    rounded: dict[str, float | int | None] = {name: round(v, 6) if math.isfinite(v) else None for name, v in figures.items()}
+    return {**rounded, "n": found.n, "missing": found.missing}

@@ -68,7 +68,10 @@ def load(path: Path) -> list[Golden]:
 
 
 def applicable(goldens: list[Golden], known_on: str) -> list[tuple[Golden, str]]:
-    """The goldens whose answer is known by that day, each with the day as of which to ask: the last on which it holds, at most `known_on`."""
+    """The goldens whose answer is known by that day, each with the day as of which to ask.
+
+    That is the last day on which the answer holds, but never later than `known_on`.
+    """
     return [(golden, _ask_as_of(golden, known_on)) for golden in goldens if golden.valid_from <= known_on]
 
 

@@ -69,18 +69,16 @@ async def _score(golden: Golden, answered: Answered) -> dict[str, float | None]:
     # A passage is known by its key, or, where the golden knows none, by whether it holds the quoted words.
     wanted = golden.cites or f"quote:{golden.id}"
     retrieved = [wanted if golden.stated_by(one.key, one.text) else one.key for one in answered.passages]
-    # Two passages that both hold the quote are two hits, not one.
-    sample = ragas["sample"](
-        retrieved_context_ids=retrieved or ["nothing was retrieved"],
-        reference_context_ids=[wanted],
-    )
+    # Precision of nothing is undefined to ragas. Here it is a known failure, not a missing measurement: 0.
+    sample = ragas["sample"](retrieved_context_ids=retrieved or ["nothing was retrieved"], reference_context_ids=[wanted])
+    # The scoring itself, not its public wrapper: that one keeps an id of this user in the home directory even when tracking is off.
     return {
         "answer_correct": _number((await ragas["exact"].ascore(reference=reference, response=response)).value),
         "amount_and_citation": _number(
             (await ragas["amount_and_citation"].ascore(reference=reference, response=response, cited_right=cited_right)).value
         ),
-        "context_recall": _number(await ragas["recall"].single_turn_ascore(sample)),
-        "context_precision": _number(await ragas["precision"].single_turn_ascore(sample)),
+        "context_recall": _number(await ragas["recall"]._single_turn_ascore(sample, [])),
+        "context_precision": _number(await ragas["precision"]._single_turn_ascore(sample, [])),
         "grounded": _number((await ragas["grounded"].ascore(answer=flat(claimed or ""), cited=flat(answered.cited_text))).value),
         "answered": _number((await ragas["answered"].ascore(answer=claimed or "")).value),
     }

@@ -104,13 +104,20 @@ SURNAMES: Final = frozenset(_SURNAMES_TEXT.split())
 
 
 def find(text: str) -> Iterator[tuple[int, int]]:
-    """(start, end) of every name, possibly overlapping."""
+    """(start, end) of every name, possibly overlapping. A word that was part of a name once is one throughout the text."""
+    found: list[tuple[int, int]] = []
     for rule, least in _RULES:
-        for match in rule.finditer(text, overlapped=False):
+        for match in rule.finditer(text):
             span = _trim(text, *match.span("name"))
             if span is not None and (least == 1 or len(_TOKEN.findall(text, *span)) >= least or _listed(text[slice(*span)])):
-                yield span
-    yield from _from_lists(text)
+                found.append(span)
+    found += _from_lists(text)
+    yield from found
+    words = {_plain(token.group()) for start, end in found for token in _TOKEN.finditer(text, start, end)}
+    for token in _TOKEN.finditer(text):
+        word = _plain(token.group())
+        if len(word) > 2 and word in words and word not in STOP:
+            yield token.span()
 
 
 def _trim(text: str, start: int, end: int) -> tuple[int, int] | None:

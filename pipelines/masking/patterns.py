@@ -110,7 +110,11 @@ PATTERNS: Final[tuple[tuple[str, str, float], ...]] = (
     ("SSN", r"(?<![\w-])(?!000|666)\d{3}([- ])(?!00)\d{2}\1(?!0000)\d{4}(?![\w-])", 1.0),
     ("SSN", r"(?<=\b(?i:SSN|social security(?: number| no\.?)?)\s*[:#=]?\s*)\d{9}\b", 1.0),
     ("ID", rf"(?<=(?i:{_ID_LABEL}{_ID_WORDS}))(?=[A-Za-z0-9./-]*\d[A-Za-z./-]*\d)[A-Za-z0-9][A-Za-z0-9./-]{{2,}}[A-Za-z0-9]\b", 0.9),
-    ("ID", r"(?<=\b(?i:plate|registration|licen[cs]e)\b(?:\s*(?:number|no|nr|plate|is)\b\.?)*\s*[:#]?\s*)[A-Z0-9]{2,4}[ -][A-Z0-9]{2,5}\b", 0.8),
+    (
+        "ID",
+        r"(?<=\b(?i:plate|registration|licen[cs]e)\b(?:\s*(?:number|no|nr|plate|is)\b\.?)*\s*[:#]?\s*)[A-Z0-9]{2,4}[ -][A-Z0-9]{2,5}\b",
+        0.8,
+    ),
     ("ID", r"(?<![\w$.,/-])\d{6,}(?![\w.,/]*\d|\s*(?:units?|IU|mg|copies))", 0.6),
     ("ID", r"(?<![\w$-])(?=[A-Z0-9]*\d[A-Z0-9]*\d[A-Z0-9]*\d)(?=[A-Z0-9]*[A-Z])[A-Z0-9]{6,}(?![\w-])", 0.7),
     ("ID", r"(?<![\w$-])[A-Z]{1,5}-?\d{4,}(?:-[A-Z0-9]+)*(?![\w-])", 0.7),

@@ -20,7 +20,7 @@ def place(settings: Settings, kind: str, step_hash: str) -> Path:
     return settings.artifacts / kind / step_hash[:16]
 
 
-def make(settings: Settings, kind: str, step_hash: str, build: Callable[[Path], None]) -> Path:
+def make(settings: Settings, kind: str, step_hash: str, build: Callable[[Path], object]) -> Path:
     """Let `build(folder)` fill a temporary folder and rename it into place; a finished folder is returned as it is."""
     final = place(settings, kind, step_hash)
     if final.is_dir():

@@ -14,7 +14,7 @@ from pipelines.governance import audit
 from pipelines.registry import candidates
 from pipelines.state import outbox
 from pipelines.state.database import reading, transaction
-from pipelines.state.models import Approval, Candidate, Pointer, Tenure, now
+from pipelines.state.models import Approval, Artifact, Candidate, Pointer, Tenure, now
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,5 +159,11 @@ def _point(session: Session, pointer: Pointer, candidate_id: str, actor: str, re
         session,
         "mlflow.release",
         f"mlflow.release/{candidate_id}/{moment.isoformat()}",
-        {"candidate": candidate_id, "domain": pointer.domain, "at": moment.isoformat(), "actor": actor},
+        {
+            "candidate_id": candidate_id,
+            "domain": pointer.domain,
+            "adapter_step_hash": session.scalar(
+                select(Artifact.step_hash).join(Candidate, Candidate.adapter_id == Artifact.id).where(Candidate.id == candidate_id)
+            ),
+        },
     )

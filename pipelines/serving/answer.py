@@ -10,12 +10,13 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pipelines.config import Settings
 from pipelines.errors import RatchetError
 
 if TYPE_CHECKING:
+    from pipelines.evaluation.metrics import Answered
     from pipelines.retrieval.index import Index, Passage
     from pipelines.serving.client import Generated
     from pipelines.state.models import Candidate
@@ -164,6 +165,17 @@ def _normal(text: str) -> str:
     return " ".join(text.split())
 
 
-def answered(question: str, as_of: str, parts: Parts, generate: Generate) -> Any:
-    """`answer`, in the form the gate's metrics take."""
-    raise NotImplementedError
+def answered(question: str, as_of: str, parts: Parts, generate: Generate) -> Answered:
+    """`answer`, in the form the gate scores."""
+    from pipelines.evaluation.metrics import Answered
+
+    found = answer(question, as_of, parts, generate)
+    cited = found.cited
+    return Answered(
+        answer=found.answer,
+        cited_key=cited.key if cited else None,
+        cited_text=cited.text if cited else "",
+        passages=list(found.passages),
+        abstained=found.abstained,
+        seconds=found.seconds,
+    )

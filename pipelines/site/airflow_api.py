@@ -60,6 +60,10 @@ class AirflowClient:
         found: list[dict[str, Any]] = self.get(f"/dags/{quote(dag_id)}/dagRuns", order_by="-run_after", limit=50)["dag_runs"]
         return found
 
+    def run_state(self, dag_id: str, run_id: str) -> str:
+        """State of one run: queued, running, success or failed."""
+        return str(self.get(_run(dag_id, run_id))["state"])
+
     def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         """Task instances of a run."""
         found: list[dict[str, Any]] = self.get(f"{_run(dag_id, run_id)}/taskInstances", limit=100)["task_instances"]

@@ -61,9 +61,9 @@ def _airflow(settings: Settings) -> list[Service]:
     listen = ("--host", settings.host, "--port", str(settings.ports.airflow), "--workers", "1")
     return [
         Service("setup", [sys.executable, "-m", "pipelines.site.users"], env, once=True),
-        part("api-server", *listen, url=settings.url("airflow"), port="airflow", wave=1),
+        part("api-server", *listen, url=settings.url("airflow"), port="airflow", wave=1, grace=4),
         # Logs are read from disk by the API server: no log server, no further port.
-        part("scheduler", "--skip-serve-logs", heartbeat="scheduler", grace=20),
+        part("scheduler", "--skip-serve-logs", heartbeat="scheduler", grace=10),
         part("dag-processor", heartbeat="dag_processor"),
         part("triggerer", "--skip-serve-logs", heartbeat="triggerer"),
     ]

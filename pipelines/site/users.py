@@ -22,14 +22,14 @@ Stage = Literal["ingest", "finetune", "release"]
 Right = tuple[str, str]
 """(action, resource) in FAB's words; which DAGs a role may touch is said per DAG, by `access_control`."""
 
-VERSION = 2
+VERSION = 3
 """Raised when the rights below change, so that a running site takes them over."""
 
 LOOK: tuple[Right, ...] = tuple(
     ("can_read", resource)
     for resource in (
         "Website", "DAG Runs", "Task Instances", "Task Logs", "XComs", "DAG Code", "DAG Versions", "DAG Warnings", "DAG Dependencies",
-        "Assets", "Asset Aliases", "ImportError", "Jobs", "HITL Detail", "My Profile", "My Password",
+        "Assets", "Asset Aliases", "ImportError", "Jobs", "Plugins", "Pools", "HITL Detail", "My Profile", "My Password",
     )
 ) + (("can_edit", "My Password"),) + tuple(("menu_access", menu) for menu in ("DAGs", "Browse", "Assets", "DAG Runs"))  # fmt: skip
 

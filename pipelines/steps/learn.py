@@ -158,7 +158,7 @@ def _examples(settings: Settings, domain: DomainConfig, version: DatasetVersion,
     quotes = [golden.quote for golden in goldens if golden.quote and not golden.cites]
     held_out |= {document.key for document in documents if any(quote in document.text for quote in quotes)}
     made = making.make(documents, domain, exclude_keys=held_out, seed=domain.recipe.seed)
-    folder = artifacts.make(settings, "examples", step_hash, lambda out: making.write(out / "examples.jsonl", made))
+    folder = artifacts.make(settings, "examples", step_hash, lambda out: making.write(made, out / "examples.jsonl"))
     return Outcome(
         outputs={"path": folder.relative_to(settings.artifacts).as_posix()},
         counts={"examples": len(made), "held_out": len(held_out)},
@@ -182,7 +182,7 @@ def training_set(settings: Settings, domain_name: str, version_id: str) -> Manif
             settings,
             "training_set",
             step_hash,
-            lambda out: packing.build(source, prompt, domain.base.path, domain.recipe, out),
+            lambda out: packing.build(source, domain.recipe, domain.base.path, prompt, out),
         )
         facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
         artifact_id = artifacts.enter(settings, "training_set", domain_name, step_hash, {"version": version_id, **facts})
@@ -208,16 +208,14 @@ def train(settings: Settings, domain_name: str, version_id: str) -> Manifest:
     packed = training_set(settings, domain_name, version_id)
 
     def body(step_hash: str) -> Outcome:
-        from pipelines.training import launch
+        from pipelines.training import worker
 
         final = artifacts.place(settings, "adapter", step_hash)
         if not final.is_dir():
-            launch.train(
-                settings.artifacts / packed.outputs["path"],
-                domain.base.path,
-                domain.recipe,
-                final,
-                settings.var / "work" / step_hash[:16],
+            source, work = settings.artifacts / packed.outputs["path"], settings.var / "work" / step_hash[:16]
+            cores = len(os.sched_getaffinity(0))
+            artifacts.make(
+                settings, "adapter", step_hash, lambda out: worker.train(source, domain.base.path, domain.recipe, out, work, cores)
             )
         facts = json.loads((final / "facts.json").read_text(encoding="utf-8"))
         history = facts.pop("history", [])
@@ -241,12 +239,11 @@ def train(settings: Settings, domain_name: str, version_id: str) -> Manifest:
                 f"mlflow.training/{artifact_id}",
                 {
                     "domain": domain_name,
-                    "adapter": artifact_id,
+                    "adapter_id": artifact_id,
                     "path": row.path,
                     "sha256": row.sha256,
                     "step_hash": step_hash,
-                    "version": version_id,
-                    "recipe": domain.recipe.model_dump(mode="json"),
+                    "version_id": version_id,
                 },
             )
             audit.record(
@@ -407,11 +404,6 @@ def newly_assembled(settings: Settings, domain_name: str, version_id: str) -> st
         return row.id
 
 
-def threads() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
 def _version(settings: Settings, version_id: str) -> DatasetVersion:
     with reading(settings) as session:
         row = session.get(DatasetVersion, version_id)
@@ -428,8 +420,11 @@ def goldens_hash(settings: Settings, domain: DomainConfig) -> str:
     return sha256_file(path)
 
 
-def handlers() -> dict[str, Any]:
-    """Who delivers which outbox message."""
+def tell_others(settings: Settings) -> dict[str, Any]:
+    """Deliver what waits in the outbox. A service that is down costs nothing but a later `ratchet doctor`."""
+    if not outbox.pending(settings):
+        return {"delivered": 0}
     from pipelines.training import tracking
 
-    return {kind: tracking.publish_kind(kind) for kind in ("mlflow.training", "mlflow.gate", "mlflow.release")}
+    delivered, faults = outbox.drain(settings, tracking.HANDLERS)
+    return {"delivered": delivered, "waiting": outbox.pending(settings), "faults": faults}

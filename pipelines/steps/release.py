@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
@@ -17,6 +18,9 @@ from pipelines.state import outbox
 from pipelines.state.database import reading, transaction
 from pipelines.state.models import Approval, Candidate, DatasetVersion, GateReport, Tenure, now
 from pipelines.steps.learn import goldens_hash
+
+if TYPE_CHECKING:
+    from pipelines.evaluation.gate import Answerer
 
 GATE_VERSION = 1
 
@@ -124,10 +128,10 @@ def _gate(settings: Settings, domain: DomainConfig, candidate: Candidate, agains
             f"mlflow.gate/{candidate.id}/{step_hash[:16]}",
             {
                 "domain": domain.domain,
-                "candidate": candidate.id,
-                "adapter": candidate.adapter_id,
+                "candidate_id": candidate.id,
+                "adapter_step_hash": artifacts.get(settings, candidate.adapter_id).step_hash if candidate.adapter_id else None,
                 "path": path,
-                "metrics": verdict.metrics,
+                "metrics": {name: metric["mean"] for name, metric in verdict.metrics.items() if metric["mean"] is not None},
                 "verdict": verdict.verdict,
                 "step_hash": step_hash,
             },
@@ -138,17 +142,35 @@ def _gate(settings: Settings, domain: DomainConfig, candidate: Candidate, agains
     )
 
 
-def answerer(settings: Settings, candidate: Candidate, adapter: str | None = None) -> Any:
-    """A function `(question, as_of) -> Answered` over the serving path itself: same index, prompt, engine and checks as the gateway."""
-    from pipelines.serving.answer import Parts, answered, open_parts
+def answerer(settings: Settings, candidate: Candidate, adapter: str | None = None) -> Answerer:
+    """A function `(question, as of)` over the serving path itself: same index, prompt, engine and checks as the gateway.
+
+    `adapter=""` asks the bare base instead.
+    """
+    from pipelines.evaluation.metrics import Answered
+    from pipelines.serving.answer import answer, open_parts
     from pipelines.serving.client import Engine
 
-    engine = Engine(settings, parts.engine_name(candidate.base_sha256))
-    engine.ensure_loaded()
-    opened: Parts = open_parts(settings, candidate)
+    opened = open_parts(settings, candidate)
     if adapter is not None:
-        opened = opened.with_adapter(adapter)
-    return lambda question, as_of: answered(question, as_of, opened, engine.generate)
+        opened = replace(opened, adapter=adapter)
+    engine = Engine(settings, opened.engine)
+    engine.ensure_loaded()
+    engine.probe(opened.adapter)
+
+    def ask(question: str, as_of: str) -> Answered:
+        found = answer(question, as_of, opened, engine.generate)
+        cited = found.cited
+        return Answered(
+            answer=found.answer,
+            cited_key=cited.key if cited else None,
+            cited_text=cited.text if cited else "",
+            passages=list(found.passages),
+            abstained=found.abstained,
+            seconds=found.seconds,
+        )
+
+    return ask
 
 
 def require_pass(settings: Settings, domain_name: str, candidate_id: str) -> dict[str, Any]:
@@ -171,7 +193,7 @@ def require_pass(settings: Settings, domain_name: str, candidate_id: str) -> dic
             f"{candidate_id} was refused: {candidate.reason}",
             todo="a refused candidate stays refused; assemble a new one",
         )
-    figures = {name: round(float(metric["value"]), 3) for name, metric in report.metrics.items()}
+    figures = {name: metric["mean"] for name, metric in report.metrics.items()}
     return {
         "domain": domain_name,
         "candidate": candidate_id,

@@ -36,7 +36,7 @@ from pipelines.training.starter.text import Mix
 log = logging.getLogger(__name__)
 
 BATCH_TOKENS = 2048
-MUON_LR = 0.02
+MUON_LR = 0.01
 ADAM_LR = 3e-3
 # Loss on passages and questions: a fifth of their tokens, at a tenth of a completion token's weight.
 TEXT_SHARE = 0.2
@@ -49,7 +49,7 @@ CURRICULUM = (
     (0.4, Mix(single=0.2, series=0.5, missing=0.04)),
     (0.7, Mix()),
 )
-REPEATS_UNTIL = 0.08
+REPEATS_UNTIL = 0.05
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,8 @@ def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM
 
 def schedule(progress: float) -> float:
     """The learning rate's factor: a short warm-up, flat to the half, then straight down."""
-    if progress < 0.02:
-        return 0.1 + 0.9 * progress / 0.02
+    if progress < 0.04:
+        return 0.1 + 0.9 * progress / 0.04
     return 1.0 if progress < 0.5 else 1.0 - 0.97 * (progress - 0.5) / 0.5
 
 

@@ -12,14 +12,15 @@ import torch
 from torch import Tensor
 from transformers import LlamaForCausalLM
 
-EMBEDDING_STD = 0.04
+EMBEDDING_STD = 0.06
 # One embedding dimension starts equal in all tokens: what a head that looks only at distance can read.
-CONSTANT = 0.12
+CONSTANT = 0.18
 LOOK_BACK = (1, 1, 1, 2)
 SHARPNESS = 2.2
-WRITE = 0.06
+WRITE = 0.09
 NOISE = 0.1
-COPY = 0.15
+# How strongly the second layer passes on what it found, and the layers after it.
+COPY = (0.4, 0.1)
 # Rotary pairs below this index turn too fast to match content over a passage's length.
 FAST_PAIRS = 8
 
@@ -61,11 +62,12 @@ def initialise(model: LlamaForCausalLM, seed: int) -> None:
                 value, output = read, write * WRITE
             else:
                 match = read if number == 1 else _orthogonal(size, generator)
-                query = _slow_rows(match, width) * SHARPNESS
+                sharpness = SHARPNESS if number == 1 else SHARPNESS / 2
+                query = _slow_rows(match, width) * sharpness
                 # In the second layer the key is what the first wrote of the token before.
-                key = _slow_rows(write.T.clone() if number == 1 else match, width) * SHARPNESS
+                key = _slow_rows(write.T.clone() if number == 1 else match, width) * sharpness
                 value = _orthogonal(size, generator)
-                output = value.T * COPY
+                output = value.T * COPY[number > 1]
             for linear, start in (
                 (attention.q_proj, query),
                 (attention.k_proj, key),

@@ -14,7 +14,9 @@ def test_what_is_staged_comes_back_the_same(tmp_path: Path) -> None:
 
 
 def test_an_amended_subtree_repeals_what_it_does_not_deliver() -> None:
-    standing = [document(key=key, title="", text="old", valid_from="2011-01-01", arrival_id="a") for key in ("1-a", "1-a-1", "1-a-2", "1-ab")]
+    standing = [
+        document(key=key, title="", text="old", valid_from="2011-01-01", arrival_id="a") for key in ("1-a", "1-a-1", "1-a-2", "1-ab")
+    ]
     arriving = [document(key=key, title="", text="new", valid_from="2012-01-01", arrival_id="b") for key in ("1-a", "1-a-1")]
     gone = repeals(arriving, [("1-a", "2012-01-01")], standing)
     assert [(row.key, row.valid_from, row.withdrawn, row.text, row.arrival_id) for row in gone] == [("1-a-2", "2012-01-01", True, "", "b")]

@@ -10,7 +10,9 @@ from pipelines.state.models import Approval, Arrival, DatasetVersion, Tenure, no
 def version(settings: Settings, minor: int, uploader: str = "steward") -> str:
     with transaction(settings) as session:
         session.add(
-            Arrival(id=f"a{minor}", domain="d", folder=f"f{minor}", seal="s", uploader=uploader, source="t", effective="2012-01-01", files=1)
+            Arrival(
+                id=f"a{minor}", domain="d", folder=f"f{minor}", seal="s", uploader=uploader, source="t", effective="2012-01-01", files=1
+            )
         )
         session.flush()
         name = f"Set_v1.{minor}"

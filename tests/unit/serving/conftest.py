@@ -92,15 +92,18 @@ def teach(model: Any, tokenizer: Any, pairs: list[tuple[str, str]], rate: float 
     for prompt, completion in pairs:
         ids = [tokenizer.bos_token_id, *tokenizer(prompt)["input_ids"]]
         target = [*tokenizer(completion)["input_ids"], tokenizer.eos_token_id]
-        rows.append((torch.tensor([ids + target]), torch.tensor([[-100] * len(ids) + target])))
+        rows.append((ids + target, [-100] * len(ids) + target))
+    width = max(len(ids) for ids, _ in rows)
+    batch = torch.tensor([ids + [0] * (width - len(ids)) for ids, _ in rows])
+    labels = torch.tensor([target + [-100] * (width - len(target)) for _, target in rows])
     learner = torch.optim.AdamW([weight for weight in model.parameters() if weight.requires_grad], lr=rate)
     model.train()
     for _ in range(400):
-        losses = torch.stack([model(input_ids=ids, labels=labels).loss for ids, labels in rows])
-        losses.mean().backward()
+        loss = model(input_ids=batch, labels=labels).loss
+        loss.backward()
         learner.step()
         learner.zero_grad()
-        if float(losses.max()) < 0.005:
+        if float(loss.detach()) < 0.002:
             break
     else:
         raise AssertionError("the tiny model did not learn its lines")
@@ -176,13 +179,16 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 class Site:
     """A site in a temporary folder, with rows written straight into its control database."""
 
+    question = QUESTION
+    amounts = AMOUNTS
+    greeting = GREETING
+
     def __init__(self, settings: Settings, model: Model, index_folders: dict[int, Path]) -> None:
         self.settings, self.model, self.index_folders = settings, model, index_folders
         self.numbers: dict[str, int] = {}
 
     def candidate(self, domain: str, version: int, *, adapter: str | None = "north", state: str = "live", **changes: Any) -> str:
         """Enter a candidate resting on dataset version 1 or 2; returns its id."""
-        from pipelines.registry.parts import engine_name  # noqa: F401 - the name is derived from the hash below
         from pipelines.training.prompt import Prompt
 
         number = self.numbers[domain] = self.numbers.get(domain, 0) + 1
@@ -237,9 +243,7 @@ class Site:
     def point(self, domain: str, live: str | None, *, previous: str | None = None, canary: str | None = None, share: float = 0.0) -> None:
         """Set the domain's pointer."""
         with transaction(self.settings) as session:
-            session.merge(
-                Pointer(domain=domain, live_id=live, previous_id=previous, canary_id=canary, canary_share=share, since=now())
-            )
+            session.merge(Pointer(domain=domain, live_id=live, previous_id=previous, canary_id=canary, canary_share=share, since=now()))
 
     def traffic(self, domain: str) -> list[dict[str, Any]]:
         """The traffic log's records so far."""
