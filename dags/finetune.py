@@ -27,7 +27,11 @@ for domain in good_domains():
 
         def step(what: str, **more: str) -> StepOperator:
             return StepOperator(
-                task_id=what.replace("-", "_"), step=what, domain=name, args={"version": version}, **more  # noqa: B023
+                task_id=what.replace("-", "_"),
+                step=what,
+                domain=name,
+                args={"version": version},
+                **more,
             )
 
         examples, index, train = step("examples"), step("index"), step("train")

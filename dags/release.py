@@ -12,7 +12,7 @@ Runbook: `docs/runbooks/release.md`.
 
 from airflow.sdk import chain, task
 from step_operator import StepOperator
-from wiring import Approval, announce, approval_body, asset, authorise, call, claim, good_domains, stage_dag, withdraw
+from wiring import APPROVAL_BODY, Approval, announce, asset, authorise, call, claim, good_domains, stage_dag, withdraw
 
 for domain in good_domains():
     name = domain.domain
@@ -21,7 +21,7 @@ for domain in good_domains():
         gate = StepOperator(task_id="gate", step="gate", domain=name, args={"candidate": candidate})
         passed = task(call("release.require_pass"), task_id="require_pass", retries=0)(name, candidate)
         approve = Approval(
-            task_id="approve", domain=domain, subject=f"Release {{{{ ti.xcom_pull(task_ids='claim') }}}} of {name}?", body=approval_body()
+            task_id="approve", domain=domain, subject=f"Release {{{{ ti.xcom_pull(task_ids='claim') }}}} of {name}?", body=APPROVAL_BODY
         )
         authorised = task(authorise)(name, candidate)
         loaded, canary, promoted = (task(call(f"release.{what}"), task_id=what)(name, candidate) for what in ("load", "canary", "promote"))

@@ -147,7 +147,6 @@ class Task(Strict):
     prompt: str = Field("grounded_extraction/v1", pattern=r"^[a-z0-9_]+/v\d+$")
     passages: int = Field(2, ge=1, le=8)
     rules: tuple[QuestionRule, ...] = ()
-    held_out_share: Share = 0.2
 
 
 class Base(Strict):

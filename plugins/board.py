@@ -49,9 +49,7 @@ def domains_for(settings: Settings, may_read: MayRead) -> list[dict[str, Any]]:
 def _domain(session: Session, name: str) -> dict[str, Any]:
     pointer = session.get(Pointer, name)
     live = session.get(Candidate, pointer.live_id) if pointer and pointer.live_id else None
-    candidates = session.scalars(
-        select(Candidate).where(Candidate.domain == name).order_by(Candidate.number.desc()).limit(LATEST)
-    ).all()
+    candidates = session.scalars(select(Candidate).where(Candidate.domain == name).order_by(Candidate.number.desc()).limit(LATEST)).all()
     ids = [candidate.id for candidate in candidates]
     return {
         "name": name,
@@ -60,9 +58,7 @@ def _domain(session: Session, name: str) -> dict[str, Any]:
         "approval": session.get(Approval, live.id) if live else None,
         "candidates": candidates,
         "reports": {r.candidate_id: r for r in session.scalars(select(GateReport).where(GateReport.candidate_id.in_(ids)))},
-        "arrivals": session.scalars(
-            select(Arrival).where(Arrival.domain == name).order_by(Arrival.received_at.desc()).limit(LATEST)
-        ).all(),
+        "arrivals": session.scalars(select(Arrival).where(Arrival.domain == name).order_by(Arrival.received_at.desc()).limit(LATEST)).all(),
         "versions": session.execute(
             select(DatasetVersion, Plan)
             .outerjoin(Plan, Plan.version_id == DatasetVersion.id)

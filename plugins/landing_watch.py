@@ -20,7 +20,7 @@ class LandingWatch(BaseEventTrigger):
     """One watcher per domain. It keeps no watermark: the ledger says what is unclaimed, so a killed triggerer loses nothing."""
 
     def __init__(self, domain: str, poll_seconds: float = 1.0) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.domain, self.poll_seconds = domain, poll_seconds
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -39,7 +39,7 @@ class LandingWatch(BaseEventTrigger):
                 waiting = before
             if waiting > before or (waiting and monotonic() - nudged >= NUDGE_AGAIN):
                 nudged = monotonic()
-                yield TriggerEvent({"pending": waiting})
+                yield TriggerEvent({"pending": waiting})  # type: ignore[no-untyped-call]
             before = waiting
             await asyncio.sleep(self.poll_seconds)
 

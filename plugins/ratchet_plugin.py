@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, ClassVar
+from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
@@ -23,8 +23,8 @@ class RatchetPlugin(AirflowPlugin):
     """The release board."""
 
     name = "ratchet"
-    fastapi_apps: ClassVar[list[dict[str, Any]]] = _apps()
-    external_views: ClassVar[list[dict[str, Any]]] = [
+    fastapi_apps = _apps()
+    external_views = [  # noqa: RUF012
         # Without a `url_route` it opens as a page of its own: the iframe Airflow would put it in forbids following links out of it.
         {"name": "Releases", "href": "/release-board/", "destination": "nav"},
     ]

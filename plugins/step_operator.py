@@ -79,7 +79,7 @@ class JobTrigger(BaseTrigger):
     """Waits until a job no longer runs."""
 
     def __init__(self, job: str, poll_seconds: float = 0.5) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.job, self.poll_seconds = job, poll_seconds
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -91,7 +91,7 @@ class JobTrigger(BaseTrigger):
         settings = load_settings()
         while await asyncio.to_thread(local.poll, settings, self.job) == "running":
             await asyncio.sleep(self.poll_seconds)
-        yield TriggerEvent({"job": self.job})
+        yield TriggerEvent({"job": self.job})  # type: ignore[no-untyped-call]
 
     async def on_kill(self) -> None:
         """Cleared or marked while deferred. Waits for the lock: a retry must not attach to a dying process."""

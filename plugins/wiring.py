@@ -97,7 +97,7 @@ def airflow_errors() -> Iterator[None]:
 def claim(stage: str, domain: str) -> Any:
     """The first task of a run: take work from the ledger; nothing to do skips the rest."""
     function = call(f"{stage}.claim")
-    return task.short_circuit(function, task_id="claim")(domain, "{{ dag.dag_id }}", "{{ run_id }}")
+    return task.short_circuit(task_id="claim")(function)(domain, "{{ dag.dag_id }}", "{{ run_id }}")
 
 
 def prepare(domain: str, arrival_id: str) -> Any:
@@ -110,7 +110,7 @@ def announce(target: Asset, path: str, *args: Any) -> Any:
     alias = AssetAlias(f"new {target.name}")
 
     @task(task_id="announce", outlets=[alias])
-    def tell(*args: Any, outlet_events: Any) -> Any:
+    def tell(*args: Any, outlet_events: Any = None) -> Any:
         new = call(path)(*args)
         if new:
             outlet_events[alias].add(asset(*target.name.split("/")), extra={"new": new})
@@ -159,13 +159,11 @@ def withdraw(domain: str, candidate: str, **context: Any) -> None:
     call("release.withdraw")(domain, candidate, f"{' and '.join(failed)} failed in {ti.dag_id} {ti.run_id}")
 
 
-def approval_body(pulled: str = "require_pass") -> str:
-    """Markdown for the approver; figures come from the gate report, which holds no text of any record."""
-    show = f"{{{{ ti.xcom_pull(task_ids='{pulled}')"
-    return (
-        f"Candidate **{show}['candidate'] }}}}** against {show}['against'] }}}}.\n\n"
-        f"{{% for name, value in ti.xcom_pull(task_ids='{pulled}')['metrics'].items() %}}* {{{{ name }}}}: {{{{ value }}}}\n{{% endfor %}}\n"
-        f"[Gate report](/release-board/report/{show}['candidate'] }}}})\n"
-    )
+APPROVAL_BODY = """\
+{% set shown = ti.xcom_pull(task_ids='require_pass') %}Candidate **{{ shown['candidate'] }}** against {{ shown['against'] }}.
 
-
+{% for name, value in shown['metrics'].items() %}* {{ name }}: {{ value }}
+{% endfor %}
+[Gate report](/release-board/report/{{ shown['candidate'] }})
+"""
+"""Markdown for the approver; the figures come from the gate report, which holds no text of any record."""

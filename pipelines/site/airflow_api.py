@@ -88,7 +88,8 @@ class AirflowClient:
         who = detail.get("responded_by_user") or {}
         options, at = detail.get("chosen_options") or [], detail.get("responded_at")
         if not (detail.get("response_received") and who.get("id") and len(options) == 1 and at):
-            raise NotAllowed("Airflow holds no answer of a person", where=f"{dag_id}/{run_id}/{task_id}", todo="clear it and answer it there")
+            where = f"{dag_id}/{run_id}/{task_id}"
+            raise NotAllowed("Airflow holds no answer of a person", where=where, todo="clear it and answer it there")
         return Answer(user=self._name_of(str(who["id"])), option=str(options[0]), at=str(at))
 
     def _name_of(self, user_id: str) -> str:

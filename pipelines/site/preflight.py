@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import sysconfig
+from collections.abc import Callable
 from pathlib import Path
 
 from pipelines.config import Settings
@@ -49,7 +50,7 @@ def require_disk(settings: Settings, needed_gb: float = NEEDED_GB) -> None:
 
 def doctor_site(settings: Settings, *, running: bool) -> list[str]:
     """One line per fault of this host; ports are looked at only while the site is down."""
-    checks = [require_python, require_libpython, lambda: require_disk(settings)]
+    checks: list[Callable[[], object]] = [require_python, require_libpython, lambda: require_disk(settings)]
     if not running:
         checks.append(lambda: ports.require_free(settings))
     faults = []

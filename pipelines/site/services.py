@@ -80,9 +80,7 @@ def _triton(settings: Settings) -> Service:
 
     argv, env = triton.command(settings)
     url = settings.url("triton_http")
-    return Service(
-        "triton", argv, env, url=url, health=f"{url}/v2/health/live", port="triton_http", wave=1
-    )
+    return Service("triton", argv, env, url=url, health=f"{url}/v2/health/live", port="triton_http", wave=1)
 
 
 def _gateway(settings: Settings) -> Service:

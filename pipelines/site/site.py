@@ -127,9 +127,7 @@ def status(settings: Settings) -> list[ServiceStatus]:
         if shown == "running":
             shown = "healthy" if _healthy(plan[name], known["started"], beats) else "starting"
         uptime = time.time() - known["started"] if known["pid"] else 0.0
-        lines.append(
-            ServiceStatus(name, shown, known["pid"], uptime, _group_rss_mb(known["pid"]), known["restarts"], plan[name].url, log)
-        )
+        lines.append(ServiceStatus(name, shown, known["pid"], uptime, _group_rss_mb(known["pid"]), known["restarts"], plan[name].url, log))
     return lines
 
 

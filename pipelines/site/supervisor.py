@@ -71,8 +71,8 @@ class Supervisor:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return 3
-        for name in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(name, self._stop_soon)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop_soon)
         (self.run_folder / "site.pid").write_text(str(os.getpid()))
         try:
             while not self.stopping:

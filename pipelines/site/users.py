@@ -25,13 +25,15 @@ Right = tuple[str, str]
 VERSION = 3
 """Raised when the rights below change, so that a running site takes them over."""
 
-LOOK: tuple[Right, ...] = tuple(
-    ("can_read", resource)
-    for resource in (
-        "Website", "DAG Runs", "Task Instances", "Task Logs", "XComs", "DAG Code", "DAG Versions", "DAG Warnings", "DAG Dependencies",
-        "Assets", "Asset Aliases", "ImportError", "Jobs", "Plugins", "Pools", "HITL Detail", "My Profile", "My Password",
-    )
-) + (("can_edit", "My Password"),) + tuple(("menu_access", menu) for menu in ("DAGs", "Browse", "Assets", "DAG Runs"))  # fmt: skip
+_SEEN = (
+    "Website", "DAG Runs", "Task Instances", "Task Logs", "XComs", "DAG Code", "DAG Versions", "DAG Warnings", "DAG Dependencies",
+    "Assets", "Asset Aliases", "ImportError", "Jobs", "Plugins", "Pools", "HITL Detail", "My Profile", "My Password",
+)  # fmt: skip
+LOOK: tuple[Right, ...] = (
+    *(("can_read", resource) for resource in _SEEN),
+    ("can_edit", "My Password"),
+    *(("menu_access", menu) for menu in ("DAGs", "Browse", "Assets", "DAG Runs")),
+)
 
 RUN: tuple[Right, ...] = (
     ("can_create", "DAG Runs"), ("can_edit", "DAG Runs"), ("can_create", "Task Instances"), ("can_edit", "Task Instances"),

@@ -19,12 +19,32 @@ from pipelines.training.starter.text import Context, Mix, ask, contexts
 
 @dataclass
 class Row:
-    """One packed context. `block` is 0 for the passages and the question's number after that; `weight` is of the target."""
+    """One packed context. `block` is 0 for the passages and the question's number after that; `weight` is of the token.
+
+    `source` is the index in the row that the token was copied from, -1 where it was not copied.
+    """
 
     ids: list[int]
     position: list[int]
     block: list[int]
     weight: list[float] = field(default_factory=list)
+    source: list[int] = field(default_factory=list)
+
+
+def _sources(ids: list[int], newline: int, line: int, answer: list[int]) -> list[int]:
+    """Where each token of `answer` (span, blank and bracket, number, bracket) stands in the passages; -1 for unknown."""
+    found = [-1] * len(answer)
+    if not line:
+        return found
+    ends = [index for index, token in enumerate(ids) if token == newline]
+    start = ends[line - 2] + 1 if line > 1 else 1
+    # A line begins with a bracket and its number: the number is what the citation copies.
+    found[-2] = start + 1
+    span = answer[:-3]
+    places = [place for place in range(start, ends[line - 1]) if ids[place : place + len(span)] == span]
+    if len(places) == 1:
+        found[: len(span)] = range(places[0], places[0] + len(span))
+    return found
 
 
 def pack(tokenizer: PreTrainedTokenizerFast, context: Context, text_weight: float = 1.0) -> Row:
@@ -37,13 +57,16 @@ def pack(tokenizer: PreTrainedTokenizerFast, context: Context, text_weight: floa
     encoded = tokenizer(texts, add_special_tokens=False)["input_ids"]
     ids = [tokenizer.bos_token_id, *encoded[0]]
     start = len(ids)
-    row = Row(ids, list(range(start)), [0] * start, [-text_weight] * start)
-    for number, (question, answer) in enumerate(zip(encoded[1::2], encoded[2::2], strict=True), 1):
+    row = Row(ids, list(range(start)), [0] * start, [-text_weight] * start, [-1] * start)
+    newline = ids[start - 1]
+    lines = [question.line for question in context.questions]
+    for number, (line, question, answer) in enumerate(zip(lines, encoded[1::2], encoded[2::2], strict=True), 1):
         tokens = [*question, *answer, tokenizer.eos_token_id]
         row.ids += tokens
         row.position += range(start, start + len(tokens))
         row.block += [number] * len(tokens)
         row.weight += [-text_weight] * len(question) + [1.0] * (len(answer) + 1)
+        row.source += [-1] * len(question) + _sources(ids[:start], newline, line, answer) + [-1]
     return row
 
 
@@ -52,7 +75,7 @@ def repeats(rng: random.Random, vocabulary: int, count: int = 4) -> Row:
     size = rng.randint(20, 90)
     ids = [1, *(rng.randrange(3, vocabulary) for _ in range(size))]
     start = len(ids)
-    row = Row(ids, list(range(start)), [0] * start, [0.0] * start)
+    row = Row(ids, list(range(start)), [0] * start, [0.0] * start, [-1] * start)
     for number in range(1, count + 1):
         length = rng.randint(5, min(20, size - 1))
         first = rng.randrange(1, start - length)
@@ -60,18 +83,23 @@ def repeats(rng: random.Random, vocabulary: int, count: int = 4) -> Row:
         row.position += range(start, start + length)
         row.block += [number] * length
         row.weight += [0.0, *[1.0] * (length - 1)]
+        row.source += [-1, *range(first + 1, first + length)]
     return row
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Shapes (rows, length), the mask (rows, 1, length, length) is added to the attention scores."""
+    """Shapes (rows, length); the mask (rows, 1, length, length) is added to the attention scores.
+
+    `target`, `weight` and `source` at a position are those of the next token.
+    """
 
     ids: Tensor
     position: Tensor
     mask: Tensor
     target: Tensor
     weight: Tensor
+    source: Tensor
 
 
 def collate(rows: list[Row], pad: int) -> Batch:
@@ -87,12 +115,13 @@ def collate(rows: list[Row], pad: int) -> Batch:
     causal = torch.ones(length, length, dtype=torch.bool).tril()
     allowed = causal & ((block[:, None, :] == 0) | (block[:, None, :] == block[:, :, None]))
     mask = torch.zeros(allowed.shape).masked_fill(~allowed, torch.finfo(torch.float32).min)[:, None]
-    target = torch.roll(ids, -1, 1)
-    weight = torch.roll(weight, -1, 1)
+    source = padded([row.source for row in rows], -1)
+    target, weight, source = (torch.roll(value, -1, 1) for value in (ids, weight, source))
     # The last token of a block predicts nothing: what follows belongs to another question.
     weight[:, :-1][block[:, 1:] != block[:, :-1]] = 0.0
     weight[:, -1] = 0.0
-    return Batch(ids, padded([row.position for row in rows], 0), mask, target, weight)
+    source[weight <= 0] = -1
+    return Batch(ids, padded([row.position for row in rows], 0), mask, target, weight, source)
 
 
 def stream(tokenizer: PreTrainedTokenizerFast, seed: str, mix: Mix, tokens: int) -> Iterator[list[Row]]:

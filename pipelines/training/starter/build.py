@@ -31,6 +31,7 @@ from pipelines.training.starter.batches import Batch, Row, collate, repeats, str
 from pipelines.training.starter.initialise import initialise
 from pipelines.training.starter.measure import evaluate, format_table
 from pipelines.training.starter.muon import Muon
+from pipelines.training.starter.pointer import Pointer
 from pipelines.training.starter.text import Mix
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ ADAM_LR = 3e-3
 # Loss on passages and questions: a fifth of their tokens, at a tenth of a completion token's weight.
 TEXT_SHARE = 0.2
 TEXT_WEIGHT = 0.1
+POINTER_WEIGHT = 1.0
 
 # Harder contexts as the training goes on: (from this share of the run, the mix).
 CURRICULUM = (
@@ -95,14 +97,18 @@ def schedule(progress: float) -> float:
     return 1.0 if progress < 0.5 else 1.0 - 0.97 * (progress - 0.5) / 0.5
 
 
-def batch_loss(model: LlamaForCausalLM, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """The loss to step on, and the mean loss of completion tokens alone. Logits are made only where they count."""
+def batch_loss(
+    model: LlamaForCausalLM, pointer: Pointer, batch: Batch, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The loss to step on, that of completion tokens alone, the pointer loss. Logits are made only where they count."""
     hidden = model.model(input_ids=batch.ids, attention_mask=batch.mask, position_ids=batch.position, use_cache=False).last_hidden_state
     answer = batch.weight > 0
     text = (batch.weight < 0) & (torch.rand(batch.weight.shape, generator=generator) < TEXT_SHARE)
     answer_loss = cross_entropy(model.lm_head(hidden[answer]), batch.target[answer])
     text_loss = cross_entropy(model.lm_head(hidden[text]), batch.target[text]) if text.any() else hidden.sum() * 0.0
-    return answer_loss + TEXT_WEIGHT * text_loss, answer_loss.detach()
+    pointer_loss = pointer.loss(batch)
+    total = answer_loss + TEXT_WEIGHT * text_loss + POINTER_WEIGHT * pointer_loss
+    return total, answer_loss.detach(), pointer_loss.detach()
 
 
 @dataclass(frozen=True)
@@ -123,6 +129,7 @@ def train(tokenizer: PreTrainedTokenizerFast, seed: int, budget: Budget, compile
     model = new_model(tokenizer, seed)
     if compiled:
         model.model.compile(dynamic=True)
+    pointer = Pointer(model)
     matrices = [value for name, value in model.named_parameters() if value.ndim == 2 and ".layers." in name]
     chosen = {id(value) for value in matrices}
     muon = Muon(matrices)
@@ -132,14 +139,14 @@ def train(tokenizer: PreTrainedTokenizerFast, seed: int, budget: Budget, compile
     streams = [stream(tokenizer, f"{seed}-train-{number}", mix, BATCH_TOKENS) for number, (_, mix) in enumerate(CURRICULUM)]
     began = printed = time.monotonic()
     tokens = steps = 0
-    mean = 9.0
+    mean = missed = 6.0
     while (progress := budget.progress(tokens, time.monotonic() - began)) < 1.0:
         stage = max(number for number, (share, _) in enumerate(CURRICULUM) if progress >= share)
         rows: list[Row] = next(streams[stage])
         if progress < REPEATS_UNTIL and steps % 2 == 0:
             rows = [repeats(rng, len(tokenizer)) for _ in range(24)]
         batch = collate(rows, tokenizer.pad_token_id)
-        loss, answer_loss = batch_loss(model, batch, generator)
+        loss, answer_loss, pointer_loss = batch_loss(model, pointer, batch, generator)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         factor = schedule(progress)
@@ -150,11 +157,12 @@ def train(tokenizer: PreTrainedTokenizerFast, seed: int, budget: Budget, compile
         adam.zero_grad(set_to_none=True)
         steps += 1
         tokens += sum(len(row.ids) for row in rows)
-        mean = 0.97 * mean + 0.03 * float(answer_loss)
+        mean = 0.96 * mean + 0.04 * float(answer_loss)
+        missed = 0.96 * missed + 0.04 * float(pointer_loss)
         if time.monotonic() - printed > 20:
             printed = time.monotonic()
             rate = tokens / (printed - began)
-            log.info("%5.1f%%  step %d  %d tokens  %.0f tokens/s  loss %.3f", 100 * progress, steps, tokens, rate, mean)
+            log.info("%5.1f%%  step %d  %d tokens  %.0f tokens/s  loss %.3f  pointer %.3f", 100 * progress, steps, tokens, rate, mean, missed)
     seconds = time.monotonic() - began
     log.info("done: %d steps, %d tokens, %.0f s", steps, tokens, seconds)
     return Run(model.eval(), tokens, steps, seconds)

@@ -19,8 +19,8 @@ LOOK_BACK = (1, 1, 1, 2)
 SHARPNESS = 2.2
 WRITE = 0.09
 NOISE = 0.1
-# How strongly the second layer passes on what it found, and the layers after it.
-COPY = (0.4, 0.1)
+# How strongly the second, third and fourth layer pass on what they find.
+COPY = (0.4, 0.1, 0.4)
 # Rotary pairs below this index turn too fast to match content over a passage's length.
 FAST_PAIRS = 8
 
@@ -67,7 +67,7 @@ def initialise(model: LlamaForCausalLM, seed: int) -> None:
                 # In the second layer the key is what the first wrote of the token before.
                 key = _slow_rows(write.T.clone() if number == 1 else match, width) * sharpness
                 value = _orthogonal(size, generator)
-                output = value.T * COPY[number > 1]
+                output = value.T * COPY[number - 1]
             for linear, start in (
                 (attention.q_proj, query),
                 (attention.k_proj, key),

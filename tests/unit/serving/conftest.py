@@ -42,18 +42,21 @@ def free_ports(count: int) -> list[int]:
 
 def law(number: int) -> list[Document]:
     """The documents of dataset version `number`: the second amends the first from 2014 on."""
-    texts = [("2013-01-01", "2014-01-01" if number > 1 else "9999-12-31", AMOUNTS[1])]
-    texts += [("2014-01-01", "9999-12-31", AMOUNTS[2])] if number > 1 else []
+    # Two wordings: a tiny model tells them apart sooner than two amounts in one wording.
+    first = f"The threshold amount is {AMOUNTS[1]} for a consumer lease."
+    second = f"Since 2014 a lease above {AMOUNTS[2]} is exempt."
+    texts = [("2013-01-01", "2014-01-01" if number > 1 else "9999-12-31", first)]
+    texts += [("2014-01-01", "9999-12-31", second)] if number > 1 else []
     return [
         document(
             key="9-2-e",
             title="Threshold amount",
-            text=f"The threshold amount is {amount} for a consumer lease.",
+            text=text,
             valid_from=valid_from,
             valid_to=valid_to,
             arrival_id=f"a{number}",
         )
-        for valid_from, valid_to, amount in texts
+        for valid_from, valid_to, text in texts
     ]
 
 
@@ -103,7 +106,7 @@ def teach(model: Any, tokenizer: Any, pairs: list[tuple[str, str]], rate: float 
         loss.backward()
         learner.step()
         learner.zero_grad()
-        if float(loss.detach()) < 0.002:
+        if float(loss.detach()) < 0.008:
             break
     else:
         raise AssertionError("the tiny model did not learn its lines")
@@ -158,6 +161,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
         intermediate_size=128,
         max_position_embeddings=512,
         tie_word_embeddings=True,
+        initializer_range=0.1,  # learns its lines in a third of the steps
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
     )
