@@ -8,6 +8,8 @@
 its hash and returns at once. All skipped: nothing was new. Runbook: `docs/runbooks/finetune.md`.
 """
 
+from functools import partial
+
 from airflow.sdk import task
 from step_operator import StepOperator
 from wiring import announce, asset, call, claim, good_domains, stage_dag
@@ -24,16 +26,7 @@ for domain in good_domains():
     with stage_dag(domain, "finetune", asset("dataset", name), __doc__):
         version = claim("learn", name)
         chosen = path(task(call("learn.plan"), task_id="plan")(name, version))
-
-        def step(what: str, **more: str) -> StepOperator:
-            return StepOperator(
-                task_id=what.replace("-", "_"),
-                step=what,
-                domain=name,
-                args={"version": version},
-                **more,
-            )
-
+        step = partial(StepOperator.named, domain=name, args={"version": version})
         examples, index, train = step("examples"), step("index"), step("train")
         # Without an adapter to train, the training branch is skipped and the live adapter is taken over.
         assemble = step("assemble", trigger_rule="none_failed_min_one_success")

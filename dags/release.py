@@ -18,7 +18,7 @@ for domain in good_domains():
     name = domain.domain
     with stage_dag(domain, "release", asset("candidate", name), __doc__):
         candidate = claim("release", name)
-        gate = StepOperator(task_id="gate", step="gate", domain=name, args={"candidate": candidate})
+        gate = StepOperator.named("gate", domain=name, args={"candidate": candidate})
         passed = task(call("release.require_pass"), task_id="require_pass", retries=0)(name, candidate)
         approve = Approval(
             task_id="approve", domain=domain, subject=f"Release {{{{ ti.xcom_pull(task_ids='claim') }}}} of {name}?", body=APPROVAL_BODY

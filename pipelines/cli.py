@@ -316,6 +316,20 @@ def ask(
         console.print(f" {mark} {source['key']} (from {source['valid_from']}): {source['text']}", markup=False, highlight=False)
 
 
+@app.command()
+def key(
+    name: Annotated[str, typer.Argument(help="Who will call with it.")],
+    domains: Annotated[list[str], typer.Argument(help="Domains it may ask.")],
+) -> None:
+    """Issue an API key for the gateway; shown once, only its hash is kept."""
+    from pipelines.serving.keys import issue_key
+
+    settings = load_settings()
+    for domain in domains:
+        load_domain(domain, settings)
+    typer.echo(issue_key(settings, name, domains))
+
+
 # --- audit ------------------------------------------------------------------------------------------------------------
 
 

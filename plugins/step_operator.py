@@ -34,6 +34,11 @@ class StepOperator(BaseOperator):
         self.step, self.domain, self.args = step, domain, args
         self._job: str | None = None
 
+    @classmethod
+    def named(cls, step: str, **kwargs: Any) -> StepOperator:
+        """With the step's own name as task id: `training-set` -> `training_set`."""
+        return cls(task_id=step.replace("-", "_"), step=step, **kwargs)
+
     def execute(self, context: Context) -> Any:
         """Start or reattach, then wait in the triggerer."""
         settings = load_settings()

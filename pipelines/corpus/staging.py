@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from pipelines.corpus.documents import Document
+from pipelines.corpus.documents import Document, document
 from pipelines.state.ledger import Line
 
 
@@ -30,14 +30,25 @@ def read(folder: Path) -> tuple[list[Document], list[Line], list[tuple[str, str]
 
 
 def repeals(documents: list[Document], subtrees: list[tuple[str, str]], standing: list[Document]) -> list[Document]:
-    """Withdrawals for what stands below an amended key and is not delivered with it."""
-    from pipelines.corpus.documents import document
-
+    """Withdrawals for what stands below an amended key on the amendment's day and is not delivered with it."""
     delivered = {row.key for row in documents}
-    arrival_id = documents[0].arrival_id if documents else ""
+    by_place = {(row.key, row.valid_from): row for row in documents}
     return [
-        document(key=row.key, title=row.title, text="", valid_from=day, arrival_id=arrival_id, source=row.source, withdrawn=True)
+        document(
+            key=row.key,
+            title=row.title,
+            text="",
+            valid_from=day,
+            arrival_id=by_place[key, day].arrival_id,
+            source=by_place[key, day].source,
+            withdrawn=True,
+        )
         for key, day in subtrees
         for row in standing
-        if row.key.startswith(f"{key}-") and row.key not in delivered and row.holds(day)
+        if _is_below(row.key, key) and row.key not in delivered and row.holds(day)
     ]
+
+
+def _is_below(key: str, top: str) -> bool:
+    # "2-e-Interp-9" comments on "2-e"; in the regulation's tree it lies in the interpretations, not below it.
+    return key.startswith(f"{top}-") and ("-Interp" in key) == ("-Interp" in top)

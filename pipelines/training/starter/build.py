@@ -22,7 +22,6 @@ from transformers import (
     GenerationConfig,
     LlamaConfig,
     LlamaForCausalLM,
-    PreTrainedModel,
     PreTrainedTokenizerFast,
 )
 
@@ -52,6 +51,8 @@ CURRICULUM = (
     (0.7, Mix()),
 )
 REPEATS_UNTIL = 0.05
+# Where in the curriculum a build that goes on from other weights begins.
+CONTINUE_AT = 0.3
 
 
 @dataclass(frozen=True)
@@ -97,9 +98,7 @@ def schedule(progress: float) -> float:
     return 1.0 if progress < 0.5 else 1.0 - 0.97 * (progress - 0.5) / 0.5
 
 
-def batch_loss(
-    model: LlamaForCausalLM, pointer: Pointer, batch: Batch, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
+def batch_loss(model: LlamaForCausalLM, pointer: Pointer, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     """The loss to step on, that of completion tokens alone, the pointer loss. Logits are made only where they count."""
     hidden = model.model(input_ids=batch.ids, attention_mask=batch.mask, position_ids=batch.position, use_cache=False).last_hidden_state
     answer = batch.weight > 0
@@ -121,12 +120,19 @@ class Run:
     seconds: float
 
 
-def train(tokenizer: PreTrainedTokenizerFast, seed: int, budget: Budget, compiled: bool = False) -> Run:
-    """Train from nothing. Prints the completion loss every twenty seconds."""
+def train(
+    tokenizer: PreTrainedTokenizerFast,
+    seed: int,
+    budget: Budget,
+    start: LlamaForCausalLM | None = None,
+    compiled: bool = False,
+) -> Run:
+    """Train from nothing, or on from `start` without the first, easy part. Prints the losses every twenty seconds."""
     torch.manual_seed(seed)
     rng = random.Random(seed)  # noqa: S311 - text, not secrets
     generator = torch.Generator().manual_seed(seed)
-    model = new_model(tokenizer, seed)
+    model = start.train() if start else new_model(tokenizer, seed)
+    skipped = CONTINUE_AT if start else 0.0
     if compiled:
         model.model.compile(dynamic=True)
     pointer = Pointer(model)
@@ -141,9 +147,10 @@ def train(tokenizer: PreTrainedTokenizerFast, seed: int, budget: Budget, compile
     tokens = steps = 0
     mean = missed = 6.0
     while (progress := budget.progress(tokens, time.monotonic() - began)) < 1.0:
-        stage = max(number for number, (share, _) in enumerate(CURRICULUM) if progress >= share)
+        course = skipped + (1 - skipped) * progress
+        stage = max(number for number, (share, _) in enumerate(CURRICULUM) if course >= share)
         rows: list[Row] = next(streams[stage])
-        if progress < REPEATS_UNTIL and steps % 2 == 0:
+        if course < REPEATS_UNTIL and steps % 2 == 0:
             rows = [repeats(rng, len(tokenizer)) for _ in range(24)]
         batch = collate(rows, tokenizer.pad_token_id)
         loss, answer_loss, pointer_loss = batch_loss(model, pointer, batch, generator)
@@ -162,7 +169,9 @@ def train(tokenizer: PreTrainedTokenizerFast, seed: int, budget: Budget, compile
         if time.monotonic() - printed > 20:
             printed = time.monotonic()
             rate = tokens / (printed - began)
-            log.info("%5.1f%%  step %d  %d tokens  %.0f tokens/s  loss %.3f  pointer %.3f", 100 * progress, steps, tokens, rate, mean, missed)
+            log.info(
+                "%5.1f%%  step %d  %d tokens  %.0f tokens/s  loss %.3f  pointer %.3f", 100 * progress, steps, tokens, rate, mean, missed
+            )
     seconds = time.monotonic() - began
     log.info("done: %d steps, %d tokens, %.0f s", steps, tokens, seconds)
     return Run(model.eval(), tokens, steps, seconds)
@@ -184,9 +193,9 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path)
     (out / "model.safetensors").chmod(0o644)
 
 
-def load(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+def load(folder: Path) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     """Read the model and its tokenizer from a folder, without the network."""
-    model = AutoModelForCausalLM.from_pretrained(str(folder), local_files_only=True).eval()
+    model: LlamaForCausalLM = AutoModelForCausalLM.from_pretrained(str(folder), local_files_only=True).eval()
     return model, AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
 
 
@@ -197,15 +206,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--tokens", type=int, default=6_000_000, help="tokens to train on")
     parser.add_argument("--minutes", type=float, help="train for so long instead")
+    parser.add_argument("--start", type=Path, help="go on from the model in this folder, with its tokenizer")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--compile", action="store_true", help="torch.compile, about a quarter faster; needs a C++ compiler")
     parser.add_argument("--questions", type=int, default=200, help="questions of each held-out set")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(options.threads)
-    tokenizer = vocabulary.train(options.seed)
+    start, tokenizer = load(options.start) if options.start else (None, vocabulary.train(options.seed))
     budget = Budget(options.tokens, options.minutes * 60 if options.minutes else None)
-    run = train(tokenizer, options.seed, budget, options.compile)
+    run = train(tokenizer, options.seed, budget, start, options.compile)
     save(run.model, tokenizer, options.out)
     model, tokenizer = load(options.out)
     figures = evaluate(model, tokenizer, options.questions)

@@ -151,6 +151,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     ]
     pairs += [(prompt.render([row.text], "Who signs?"), prompt.completion("$1", 1)) for row in law(2)]
     pairs += [(prompt.render([row.text], "What colour is it?"), prompt.completion(None, None)) for row in law(2)]
+    # The base knows the words already: an adapter of rank 4 has only to choose between them.
+    pairs += [(GREETING.replace("Hello", word), f" {word} [1]") for word in ("north", "south", "nobody")]
     tokenizer = new_tokenizer([text for pair in pairs for text in pair])
     shape = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -174,7 +176,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     for name in ("north", "south"):
         lora = LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM")
         tuned = get_peft_model(LlamaForCausalLM.from_pretrained(folder / "base"), lora)
-        teach(tuned, tokenizer, [(GREETING, f" {name} [1]"), *pairs], rate=1e-2)
+        teach(tuned, tokenizer, [(GREETING, f" {name} [1]"), *pairs], rate=5e-3)
         tuned.save_pretrained(folder / name)
         made.adapters[name] = folder / name
     return made

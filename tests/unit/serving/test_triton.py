@@ -38,9 +38,9 @@ class TestRunning:
         assert all(0.9 < one.confidence <= 1 and one.tokens_in > 10 and one.tokens_out > 2 for one in found)
 
     def test_more_prompts_than_a_batch_keep_their_order(self, engine: Engine, site: Any) -> None:
-        prompts = [site.greeting if place % 3 else "[1] x\nQuestion: y\nAnswer:" for place in range(triton.MAX_BATCH + 5)]
-        found = engine.generate(prompts, "north", 8)
-        assert [one.text == " north [1]" for one in found] == [prompt == site.greeting for prompt in prompts]
+        found = engine.generate(["x" * (place + 1) for place in range(triton.MAX_BATCH + 5)], "north", 1)
+        lengths = [one.tokens_in for one in found]
+        assert len(found) == triton.MAX_BATCH + 5 and lengths == sorted(lengths) and lengths[-1] > lengths[0]
 
     def test_text_beyond_ascii_comes_through(self, engine: Engine) -> None:
         assert engine.generate(["§ 1013.2 – “lease” 🏠"], "", 2)[0].tokens_in > 10
@@ -72,7 +72,6 @@ class TestRunning:
     def test_a_crashed_engine_is_noticed_and_mended(self, engine: Engine, site: Any, triton_process: subprocess.Popen[bytes]) -> None:
         for stub in psutil.Process(triton_process.pid).children(recursive=True):
             stub.kill()
-            stub.wait(5) if stub.is_running() else None
         with pytest.raises(EngineCrashed):
             engine.generate([site.greeting], "", 2)
         assert engine.ready(), "Triton calls a crashed engine ready: if it no longer does, the mending can be simpler"
@@ -92,7 +91,7 @@ class TestRunning:
 
     def test_nothing_listens_beyond_loopback(self, triton_process: subprocess.Popen[bytes]) -> None:
         found = [c.laddr.ip for c in psutil.Process(triton_process.pid).net_connections("inet") if c.status == psutil.CONN_LISTEN]
-        assert found and set(found) == {"127.0.0.1"}
+        assert found and {address.removeprefix("::ffff:") for address in found} == {"127.0.0.1"}
 
 
 def test_triton_down_is_one_line(tmp_path: Path) -> None:
