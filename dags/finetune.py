@@ -12,7 +12,7 @@ from functools import partial
 
 from airflow.sdk import task
 from step_operator import StepOperator
-from wiring import announce, asset, call, claim, good_domains, stage_dag
+from wiring import announce, asset, call, claim, good_domains, stage_dag, tell_others
 
 
 @task.branch(task_id="path")
@@ -31,4 +31,5 @@ for domain in good_domains():
         # Without an adapter to train, the training branch is skipped and the live adapter is taken over.
         assemble = step("assemble", trigger_rule="none_failed_min_one_success")
         chosen >> examples >> step("training-set") >> train >> assemble
-        chosen >> index >> assemble >> announce(asset("candidate", name), "learn.newly_assembled", name, version)
+        told = announce(asset("candidate", name), "learn.newly_assembled", name, version)
+        chosen >> index >> assemble >> [told, tell_others()]

@@ -12,7 +12,7 @@ Runbook: `docs/runbooks/release.md`.
 
 from airflow.sdk import chain, task
 from step_operator import StepOperator
-from wiring import APPROVAL_BODY, Approval, announce, asset, authorise, call, claim, good_domains, stage_dag, withdraw
+from wiring import APPROVAL_BODY, Approval, announce, asset, authorise, call, claim, good_domains, stage_dag, tell_others, withdraw
 
 for domain in good_domains():
     name = domain.domain
@@ -27,5 +27,6 @@ for domain in good_domains():
         loaded, canary, promoted = (task(call(f"release.{what}"), task_id=what)(name, candidate) for what in ("load", "canary", "promote"))
         told = announce(asset("release", name), "release.newly_released", name, candidate)
         chain(gate, passed, approve, authorised, loaded, canary, promoted, told)
+        promoted >> tell_others()
         # A leaf of its own beside `announce`: after a withdrawal that one is upstream_failed, so the run stays red.
         [canary, promoted] >> task(withdraw, trigger_rule="one_failed")(name, candidate)

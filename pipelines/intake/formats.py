@@ -292,7 +292,8 @@ def _textgrid(path: Path, text: str, sources: Sources, effective: str) -> Found:
     stem = path.stem
     if twin is not None:
         try:
-            turns += _turns(_decode(_load(twin, sources)))
+            # The tiers of a pair may both be named "Speaker": the files say who is who.
+            turns = _said_by("Doctor", turns) + _said_by("Patient", _turns(_decode(_load(twin, sources))))
         except _Bad as bad:
             raise _Bad(bad.refusal.place, f"the other speaker's file: {bad.refusal.reason}") from None
         stem = stem.removesuffix("_doctor")
@@ -300,6 +301,10 @@ def _textgrid(path: Path, text: str, sources: Sources, effective: str) -> Found:
     if not lines:
         raise _Bad("", "the TextGrid holds no speech")
     yield RawRecord(stem[:MAX_KEY], "", "\n".join(lines), effective, "", False, (), "")
+
+
+def _said_by(speaker: str, turns: list[tuple[float, str, str]]) -> list[tuple[float, str, str]]:
+    return [(start, speaker, words) for start, _, words in turns]
 
 
 def _turns(text: str) -> list[tuple[float, str, str]]:

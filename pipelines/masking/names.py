@@ -13,15 +13,15 @@ from typing import Any, Final
 import regex  # type: ignore[import-untyped]
 
 _WORD = r"(?:\p{Lu}\.(?!\w)|(?:O['’]|Mc|Mac|D['’]|St\.\s)?\p{Lu}[\p{L}'’-]+)"
-_PARTICLE = r"(?:(?:de|da|del|der|den|di|du|la|le|van|von|bin|al|el|ter)\s+)"
-NAME = rf"{_WORD}(?:\s+{_PARTICLE}*{_WORD}){{0,3}}"
+_PARTICLE = r"(?:(?:de|da|del|der|den|di|du|la|le|van|von|bin|al|el|ter)[ \t]+)"
+NAME = rf"{_WORD}(?:[ \t]+{_PARTICLE}*{_WORD}){{0,3}}"
 
 _TITLE = r"(?:Drs?|Mrs?|Ms|Miss|Mx|Prof|Professor|Doctor|Nurse|Sister|Rev|Reverend|Sir|Madam|Father|Rabbi|Judge|Captain|Sgt|Lt)\b\.?"
 _LABEL = (
     r"(?i:patient(?:'s)? name|name|full name|surname|signed(?: by)?|signature|dictated by|seen by|examined by|reviewed by|referred by"
     r"|referred to|written by|transcribed by|admitted by|discharged by|attending|provider|physician|surgeon|cc|emergency contact"
     r"|next of kin|contact|spouse|guardian|regards|sincerely|yours|witness(?:ed by)?|interpreter|accompanied by|my name is|is called"
-    r"|is named|named|called|known as|spoke (?:to|with)|I am|this is)"
+    r"|is named|named|known as|spoke (?:to|with)|I am|this is)"
 )
 _KIN = (
     r"(?i:son|daughter|wife|husband|mother|father|sister|brother|partner|friend|niece|nephew|aunt|uncle|cousin|granddaughter|grandson|grandmother"
@@ -30,29 +30,29 @@ _KIN = (
 )
 
 _RULES: Final = (
-    (regex.compile(rf"\b{_TITLE}\s+(?P<name>{NAME})"), 1),
-    (regex.compile(rf"\b{_LABEL}\s*[:,]?\s+(?:{_TITLE}\s+)?(?P<name>{NAME})"), 1),
-    (regex.compile(rf"\b{_KIN},?\s+(?:is\s+)?(?P<name>{NAME})"), 1),
-    (regex.compile(rf"\b(?i:patient|pt|client|resident)\s*:?\s+(?P<name>{NAME})"), 2),
-    (regex.compile(rf"(?P<name>{NAME}),?\s+(?:M\.?D|R\.?N|D\.?O|N\.?P|P\.?A-?C|Ph\.?D|DDS|FRCP|MBBS)\b"), 1),
-    (regex.compile(rf"\b(?i:dear|hi|hello|hey|thanks|thank you),?\s+(?P<name>{NAME})"), 2),
+    (regex.compile(rf"\b{_TITLE}[ \t]+(?P<name>{NAME})"), 1),
+    (regex.compile(rf"\b{_LABEL}[ \t]*[:,]?[ \t]+(?:{_TITLE}[ \t]+)?(?P<name>{NAME})"), 1),
+    (regex.compile(rf"\b{_KIN},?[ \t]+(?:is[ \t]+)?(?P<name>{NAME})"), 1),
+    (regex.compile(rf"\b(?i:patient|pt|client|resident)[ \t]*:?[ \t]+(?P<name>{NAME})"), 2),
+    (regex.compile(rf"(?P<name>{NAME}),?[ \t]+(?:M\.?D|R\.?N|D\.?O|N\.?P|P\.?A-?C|Ph\.?D|DDS|FRCP|MBBS)\b"), 1),
+    (regex.compile(rf"\b(?i:dear|hi|hello|hey|thanks|thank you),?[ \t]+(?P<name>{NAME})"), 2),
 )
 _TOKEN: Final = regex.compile(_WORD)
 
 # Words that begin sentences, headings and months: a name does not hold them.
 _STOP_TEXT = """
-a about above after again all allergies also am an and any april are as assessment at august back been before blood both but by can
-chest chief chronic clinic complaint complains could daily date day december denies department did discharge do does doctor doing don't
-done dose during each emergency exam examination family february few fever follow for friday from general good great had has have he
-headache hello her here hi him his history home hospital how however i i'll i'm i've if in is it it's january july june just last lives
-male female man woman march may medication medications medicine miss monday morning mother mr mrs ms my name neck new next night no
-normal not note november now nurse october of ok okay on once one only or other our out over pain past patient patients pharmacy phone
-physical plan please pressure problem pulse reports review right room said saturday she since so some sorry started stopped still sunday
-surgery than thank thanks that that's the their them then there these they this those thursday to today tomorrow tuesday um uh until up
-us very was we wednesday week well were what when where which who why will with without would year years yes yesterday you you're your
-september father brother sister son daughter wife husband who's oh hmm right sure so take taking came seen walked brought drove rang
-lisinopril metformin aspirin ibuprofen type stage grade diabetes hypertension copd asthma act bureau part section appendix regulation
-consumer
+a about above after speaker bye goodbye again all allergies also am an and any april are as assessment at august back been before blood
+both but by can chest chief chronic clinic complaint complains could daily date day december denies department did discharge do does
+doctor doing don't done dose during each emergency exam examination family february few fever follow for friday from general good great
+had has have he headache hello her here hi him his history home hospital how however i i'll i'm i've if in is it it's january july june
+just last lives male female man woman march may medication medications medicine miss monday morning mother mr mrs ms my name neck new
+next night no normal not note november now nurse october of ok okay on once one only or other our out over pain past patient patients
+pharmacy phone physical plan please pressure problem pulse reports review right room said saturday she since so some sorry started
+stopped still sunday surgery than thank thanks that that's the their them then there these they this those thursday to today tomorrow
+tuesday um uh until up us very was we wednesday week well were what when where which who why will with without would year years yes
+yesterday you you're your september father brother sister son daughter wife husband who's oh hmm right sure so take taking came seen
+walked brought drove rang lisinopril metformin aspirin ibuprofen type stage grade diabetes hypertension copd asthma act bureau part
+section appendix regulation consumer
 """
 STOP: Final = frozenset(_STOP_TEXT.split())
 

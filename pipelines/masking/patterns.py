@@ -78,7 +78,9 @@ PATTERNS: Final[tuple[tuple[str, str, float], ...]] = (
         0.9,
     ),
     ("ADDRESS", r"\b(?i:P\.?\s?O\.?\s?Box)\s+\d+\b", 0.9),
-    ("PLACE", rf"\b{_CAP}(?:\s{_CAP}){{0,2}}(?=,\s*{_STATE}(?:\s+\d{{5}}|\b))", 0.8),
+    # Without a ZIP code after it, a state's two letters may be a word: "Right, OK".
+    ("PLACE", rf"\b{_CAP}(?: {_CAP}){{0,2}}(?=,[ ]?{_STATE}[ ]+\d{{5}})", 0.8),
+    ("PLACE", rf"\b{_CAP}(?: {_CAP}){{0,2}}(?=,[ ](?!(?:OK|OH|HI|IN|OR|ME|MA|PA|ID|MD|DE|LA|AL)\b){_STATE}\b)", 0.7),
     (
         "PLACE",
         rf"(?<=\b(?i:lives? (?:alone )?in|living in|residing in|resides in|resident of|moved (?:here )?(?:to|from)"

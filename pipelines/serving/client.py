@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 from pipelines.config import Settings
@@ -109,12 +109,15 @@ class Server:
     """Triton as the gateway sees it: one pool of connections, many requests at once."""
 
     def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    @cached_property
+    def _client(self) -> Any:
+        """Opened at its first use: the pool of connections belongs to the running loop."""
         from tritonclient.http.aio import InferenceServerClient
 
-        self.settings = settings
-        # Loading an engine takes longer than any answer may; an answer has a limit of its own.
-        self._client = InferenceServerClient(_address(settings), conn_limit=64, conn_timeout=LOAD_SECONDS)
-        self._locks: dict[str, asyncio.Lock] = {}
+        return InferenceServerClient(_address(self.settings), conn_limit=64, conn_timeout=triton.SECONDS + 5)
 
     async def close(self) -> None:
         """Close the connections."""

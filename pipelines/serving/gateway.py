@@ -176,6 +176,10 @@ class Gateway:
                     rows.append({"id": name, "object": "model", "created": int(route.since), "owned_by": "ratchet"})
         return rows
 
+    async def alive(self, _request: Request) -> Response:
+        """200 while the process runs."""
+        return _json(200, {"status": "ok"})
+
     async def ready(self, _request: Request) -> Response:
         """200 when every live release can be answered with; says which are live, and what is wrong, without any text."""
         triton = await self.server.ready()
@@ -210,21 +214,14 @@ def create_app(settings: Settings) -> FastAPI:
     """The application; following the pointers begins with its start."""
     # A schema page would need third-party scripts, and OpenAI's own documentation describes the endpoints.
     app = FastAPI(title="Ratchet", lifespan=_lifespan, openapi_url=None)
-    app.state.settings = settings
-
-    def gateway() -> Gateway:
-        return app.state.gateway  # type: ignore[no-any-return]
-
-    async def alive(_request: Request) -> Response:
-        return _json(200, {"status": "ok"})
-
+    gateway = app.state.gateway = Gateway(settings)
+    app.add_route("/v1/chat/completions", gateway.chat, methods=["POST"])
+    app.add_route("/v1/models", gateway.models, methods=["GET"])
+    app.add_route("/v1/models/{name:path}", gateway.model, methods=["GET"])
     for path in ("/healthz", "/health"):
-        app.add_route(path, alive, methods=["GET"])
-    app.add_route("/v1/chat/completions", lambda request: gateway().chat(request), methods=["POST"])
-    app.add_route("/v1/models", lambda request: gateway().models(request), methods=["GET"])
-    app.add_route("/v1/models/{name:path}", lambda request: gateway().model(request), methods=["GET"])
-    app.add_route("/readyz", lambda request: gateway().ready(request), methods=["GET"])
-    app.add_route("/metrics", lambda request: gateway().metrics(request), methods=["GET"])
+        app.add_route(path, gateway.alive, methods=["GET"])
+    app.add_route("/readyz", gateway.ready, methods=["GET"])
+    app.add_route("/metrics", gateway.metrics, methods=["GET"])
 
     @app.exception_handler(RatchetError)
     async def _expected(_request: Request, error: Exception) -> Response:
@@ -253,7 +250,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    gateway = app.state.gateway = Gateway(app.state.settings)
+    gateway: Gateway = app.state.gateway
     # Not awaited: opening a release may take seconds, and the process is alive before it can answer.
     tasks = [asyncio.create_task(gateway.releases.follow()), asyncio.create_task(gateway.releases.keep_engines())]
     # What is loaded now lives as long as the process: the collector need not look at it again and again.

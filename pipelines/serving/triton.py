@@ -6,7 +6,9 @@ model repository (docker/triton).
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import py_compile
 import socket
 from pathlib import Path
 
@@ -108,7 +110,12 @@ def prepare(settings: Settings, base: str, base_sha256: str | None = None) -> st
     config = CONFIG.format(
         name=name, batch=MAX_BATCH, queue=SECONDS * 1_000_000, seconds=SECONDS, base=where, adapters=settings.artifacts / "adapter"
     )
-    _write(repository(settings) / name / "1" / "model.py", MODEL.read_text(encoding="utf-8"), settings.var / "triton")
+    code = repository(settings) / name / "1" / "model.py"
+    _write(code, MODEL.read_text(encoding="utf-8"), settings.var / "triton")
+    compiled = Path(importlib.util.cache_from_source(str(code)))
+    if not compiled.is_file() or compiled.stat().st_mtime < code.stat().st_mtime:
+        # Else the stub would write it at its first load, and Triton, seeing a changed folder, would restart the engine at the next.
+        py_compile.compile(str(code), invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH)
     _write(repository(settings) / name / "config.pbtxt", config, settings.var / "triton")
     return name
 

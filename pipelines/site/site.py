@@ -92,13 +92,17 @@ def down(settings: Settings, *, console: Console | None = None) -> bool:
     was_up = running(settings)
     if was_up:
         out.print("stopping ...")
+        pid = 0
         with suppress(ProcessLookupError, FileNotFoundError, ValueError):
-            os.kill(int((settings.var / "run" / "site.pid").read_text()), signal.SIGTERM)
+            pid = int((settings.var / "run" / "site.pid").read_text())
+            os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + 60
         while running(settings):
             if time.monotonic() > deadline:
                 raise Unavailable("the supervisor does not stop", where=str(settings.var / "run" / "site.pid"), todo="kill -9 that process")
             time.sleep(0.05)
+        with suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)  # ours to reap when `up` was called by this very process
     for job in _running_jobs(settings):
         out.print(f"stopping the step {job}: it resumes when its task runs again")
         local.stop(settings, job)
@@ -190,6 +194,7 @@ def _spawn(settings: Settings) -> None:
         if process.poll() is not None or time.monotonic() > deadline:
             raise Unavailable(f"the supervisor did not start: {_last_line(log)}", where=str(log), todo="mend the cause and try again")
         time.sleep(0.02)
+    process.returncode = 0  # it is to outlive this process; without this, Python complains that it does
 
 
 def _wait(settings: Settings, plan: list[Service], out: Console, began: float) -> None:
@@ -203,7 +208,8 @@ def _wait(settings: Settings, plan: list[Service], out: Console, began: float) -
                 known = state.get(name, {"state": "waiting", "started": 0.0, "restarts": 0})
                 if known["state"] == "failed" or known["restarts"] >= TRIES:
                     _give_up(settings, name, "does not stay up", out)
-                elif known["state"] == "done" or (known["state"] == "running" and _healthy(service, known["started"], beats)):
+                answers = known["state"] == "running" and not service.once and _healthy(service, known["started"], beats)
+                if known["state"] == "done" or answers:
                     seconds = time.monotonic() - began
                     out.print(f"  [green]✓[/] {name:<14} {seconds:5.1f} s  {service.url}", highlight=False)
                     del open_[name]

@@ -51,7 +51,7 @@ def save(
     unsealed = work / f"{final.name}.tmp"
     if rank == 0:
         shutil.rmtree(unsealed, ignore_errors=True)
-        shutil.rmtree(final, ignore_errors=True)  # of another job, or torn: otherwise we would have begun behind it
+        shutil.rmtree(final, ignore_errors=True)
         unsealed.mkdir(parents=True)
     barrier()
     save_file(tensors, unsealed / _rank_file(rank))
@@ -61,8 +61,10 @@ def save(
         seal = {"identity": identity, "step": step, "history": history, "files": files}
         (unsealed / "checkpoint.json").write_bytes(canonical(seal))
         unsealed.rename(final)
-        for old in _folders(work)[KEPT:]:
-            shutil.rmtree(old, ignore_errors=True)
+        # A later step than this one is of another job, or torn: otherwise training would have gone on behind it.
+        later = [folder for folder in _folders(work) if folder.name > final.name]
+        for folder in [*later, *_folders(work)[len(later) + KEPT :]]:
+            shutil.rmtree(folder, ignore_errors=True)
     barrier()
 
 

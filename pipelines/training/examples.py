@@ -28,6 +28,7 @@ VERSION = 1
 """Raise when the same documents and rules would give other examples."""
 
 NOT_STATED_SHARE = 0.08
+FULL_SHARE = 0.5
 SAME_RULE_SHARE = 0.65
 """Chance per distractor that it is a line of the same rule with other values: the hard case at answering time."""
 
@@ -149,7 +150,9 @@ def _example(rng: random.Random, rule: _Rule, matches: Sequence[_Match], passage
     if rule.answers(ask, question, text) != {answer}:
         return None
     stated = rng.random() >= NOT_STATED_SHARE
-    wanted = rng.randint(0, limit - 1) if stated else rng.randint(1, limit)
+    # Retrieval hands over as many passages as it may whenever the corpus holds that many: so do at least half of the examples.
+    most = limit - 1 if stated else limit
+    wanted = most if rng.random() < FULL_SHARE else rng.randint(0 if stated else 1, most)
     context = [(match.key, text)] if stated else []
     for _ in range(wanted):
         distractor = _distractor(rng, rule, matches, passages, ask, question, {known for _, known in context})
@@ -299,7 +302,7 @@ def _percent(rng: random.Random, old: str) -> str:
     if found is None:
         return old
     places = len(found.group().partition(".")[2])
-    return f"{old[: found.start()]}{rng.uniform(0.1, 40 if places else 99):.{places}f}{old[found.end() :]}"
+    return f"{old[: found.start()]}{rng.uniform(1, 40 if places else 99):.{places}f}{old[found.end() :]}"
 
 
 _DRAW = {"year": _year, "amount": _amount, "number": _number, "percent": _percent}

@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pipelines.config import PROJECT, Recipe
 from pipelines.errors import BadInput, Conflict, RatchetError
-from pipelines.manifest import sha256, sha256_file
+from pipelines.manifest import sha256, sha256_file, sha256_folder
 from pipelines.training import checkpoints
 from pipelines.training.training_set import IGNORED, OFFLINE, TENSORS, facts_of, write_json
 
@@ -325,12 +325,9 @@ def base_name(base: str) -> str:
 
 
 def base_hash(base: str) -> str:
-    """SHA-256 over the weights, config and tokenizer of a local base; a hub name stands for itself."""
+    """SHA-256 of a local base's folder; a hub name stands for itself."""
     folder = Path(base)
-    if not folder.is_dir():
-        return sha256(base)
-    files = sorted(path for path in folder.iterdir() if path.suffix in {".safetensors", ".json"})
-    return sha256([(path.name, sha256_file(path)) for path in files])
+    return sha256_folder(folder) if folder.is_dir() else sha256(base)
 
 
 def _lock(work: Path) -> int:

@@ -114,7 +114,8 @@ def test_events_go_out_through_an_alias_only(parsed: dict[str, Any]) -> None:
 
 def test_a_withdrawn_candidate_cannot_end_green(parsed: dict[str, Any]) -> None:
     release = parsed["good"]["dags"]["law.release"]
-    assert release["leaves"] == ["announce", "withdraw"]
+    # The run takes the worst state of its leaves, and after a withdrawal this one is upstream_failed.
+    assert "announce" in release["leaves"]
     assert release["tasks"]["withdraw"]["rule"] == "one_failed"
     assert release["tasks"]["announce"]["rule"] == "all_success"
     assert release["tasks"]["announce"]["upstream"] == ["claim", "promote"]

@@ -22,8 +22,8 @@ def site(settings: Settings, tmp_path: Any) -> Settings:
     (configs / "domains" / "law.yaml").write_text(f'domain: law\ndescription: "{HOSTILE}"\n', encoding="utf-8")
     made = settings.model_copy(update={"configs": configs})
     with transaction(made) as session:
-        session.add(DatasetVersion(id="Law_v1.0", domain="law", major=1, minor=0, snapshot_id="1", arrival_id="law-1", known_on="2014-01-01",
-                                   documents=3, changed={"added": 3}, content="c"))  # fmt: skip
+        session.add(DatasetVersion(id="Law_v1.0", domain="law", major=1, minor=0, snapshot_id="1", arrival_id="law-1",
+                                   known_on="2014-01-01", documents=3, changed={"added": 3}, content="c"))  # fmt: skip
         session.add(Arrival(id="law-2", domain="law", folder="f", seal="s", uploader=HOSTILE, source="x", effective="2014-01-01", files=1,
                             state="refused", reason=HOSTILE))  # fmt: skip
         session.add(Artifact(id="index-1", kind="index", domain="law", step_hash="i", path="index/1", sha256="s", facts={}))

@@ -21,7 +21,8 @@ from pipelines.training.starter.text import Context, Mix, ask, contexts
 class Row:
     """One packed context. `block` is 0 for the passages and the question's number after that; `weight` is of the token.
 
-    `source` is the index in the row that the token was copied from, -1 where it was not copied.
+    `source` is the index in the row that the token was copied from, -1 where it was not copied; a citation's bracket has
+    its span's last token there. `number` is, for a token of a passage, the index of the passage's number, else -1.
     """
 
     ids: list[int]
@@ -29,6 +30,7 @@ class Row:
     block: list[int]
     weight: list[float] = field(default_factory=list)
     source: list[int] = field(default_factory=list)
+    number: list[int] = field(default_factory=list)
 
 
 def _sources(ids: list[int], newline: int, line: int, answer: list[int]) -> list[int]:
@@ -43,7 +45,7 @@ def _sources(ids: list[int], newline: int, line: int, answer: list[int]) -> list
     span = answer[:-3]
     places = [place for place in range(start, ends[line - 1]) if ids[place : place + len(span)] == span]
     if len(places) == 1:
-        found[: len(span)] = range(places[0], places[0] + len(span))
+        found[: len(span) + 1] = [*range(places[0], places[0] + len(span)), places[0] + len(span) - 1]
     return found
 
 
@@ -59,6 +61,11 @@ def pack(tokenizer: PreTrainedTokenizerFast, context: Context, text_weight: floa
     start = len(ids)
     row = Row(ids, list(range(start)), [0] * start, [-text_weight] * start, [-1] * start)
     newline = ids[start - 1]
+    begin = 1
+    row.number = [-1]
+    for end in [index for index, token in enumerate(ids) if token == newline]:
+        row.number += [-1, -1, *[begin + 1] * (end - begin - 1)]
+        begin = end + 1
     lines = [question.line for question in context.questions]
     for number, (line, question, answer) in enumerate(zip(lines, encoded[1::2], encoded[2::2], strict=True), 1):
         tokens = [*question, *answer, tokenizer.eos_token_id]
@@ -91,7 +98,7 @@ def repeats(rng: random.Random, vocabulary: int, count: int = 4) -> Row:
 class Batch:
     """Shapes (rows, length); the mask (rows, 1, length, length) is added to the attention scores.
 
-    `target`, `weight` and `source` at a position are those of the next token.
+    `target`, `weight` and `source` at a position are those of the next token; `origin` is the token's own source.
     """
 
     ids: Tensor
@@ -100,6 +107,8 @@ class Batch:
     target: Tensor
     weight: Tensor
     source: Tensor
+    origin: Tensor
+    number: Tensor
 
 
 def collate(rows: list[Row], pad: int) -> Batch:
@@ -115,13 +124,16 @@ def collate(rows: list[Row], pad: int) -> Batch:
     causal = torch.ones(length, length, dtype=torch.bool).tril()
     allowed = causal & ((block[:, None, :] == 0) | (block[:, None, :] == block[:, :, None]))
     mask = torch.zeros(allowed.shape).masked_fill(~allowed, torch.finfo(torch.float32).min)[:, None]
-    source = padded([row.source for row in rows], -1)
-    target, weight, source = (torch.roll(value, -1, 1) for value in (ids, weight, source))
+    origin = padded([row.source for row in rows], -1)
+    number = padded([row.number for row in rows], -1)
+    target, weight, source = (torch.roll(value, -1, 1) for value in (ids, weight, origin))
     # The last token of a block predicts nothing: what follows belongs to another question.
     weight[:, :-1][block[:, 1:] != block[:, :-1]] = 0.0
     weight[:, -1] = 0.0
     source[weight <= 0] = -1
-    return Batch(ids, padded([row.position for row in rows], 0), mask, target, weight, source)
+    # A bracket is not copied from where its span ends.
+    source[:, :-1][origin[:, 1:] == origin[:, :-1]] = -1
+    return Batch(ids, padded([row.position for row in rows], 0), mask, target, weight, source, origin, number)
 
 
 def stream(tokenizer: PreTrainedTokenizerFast, seed: str, mix: Mix, tokens: int) -> Iterator[list[Row]]:

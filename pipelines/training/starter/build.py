@@ -41,7 +41,6 @@ ADAM_LR = 3e-3
 # Loss on passages and questions: a fifth of their tokens, at a tenth of a completion token's weight.
 TEXT_SHARE = 0.2
 TEXT_WEIGHT = 0.1
-POINTER_WEIGHT = 1.0
 
 # Harder contexts as the training goes on: (from this share of the run, the mix).
 CURRICULUM = (
@@ -105,9 +104,8 @@ def batch_loss(model: LlamaForCausalLM, pointer: Pointer, batch: Batch, generato
     text = (batch.weight < 0) & (torch.rand(batch.weight.shape, generator=generator) < TEXT_SHARE)
     answer_loss = cross_entropy(model.lm_head(hidden[answer]), batch.target[answer])
     text_loss = cross_entropy(model.lm_head(hidden[text]), batch.target[text]) if text.any() else hidden.sum() * 0.0
-    pointer_loss = pointer.loss(batch)
-    total = answer_loss + TEXT_WEIGHT * text_loss + POINTER_WEIGHT * pointer_loss
-    return total, answer_loss.detach(), pointer_loss.detach()
+    told_loss, pointer_loss = pointer.losses(batch)
+    return answer_loss + TEXT_WEIGHT * text_loss + told_loss, answer_loss.detach(), pointer_loss
 
 
 @dataclass(frozen=True)
@@ -220,17 +218,17 @@ def main(arguments: list[str] | None = None) -> None:
     model, tokenizer = load(options.out)
     figures = evaluate(model, tokenizer, options.questions)
     log.info("%s", format_table(figures))
-    card.write(
-        options.out,
-        figures,
-        seed=options.seed,
-        budget=f"--minutes {options.minutes:g}" if options.minutes else f"--tokens {options.tokens}",
-        parameters=sum(value.numel() for value in model.parameters()),
-        tokens=run.tokens,
-        steps=run.steps,
-        seconds=run.seconds,
-        questions=options.questions,
-    )
+    parts = [*(card.history(options.start) if options.start else ()), _part(options, run)]
+    parameters = sum(value.numel() for value in model.parameters())
+    card.write(options.out, figures, parts, parameters=parameters, questions=options.questions)
+
+
+def _part(options: argparse.Namespace, run: Run) -> card.Part:
+    """What the model card says of this run."""
+    start = f" --start {options.start}" if options.start else ""
+    budget = f"--minutes {options.minutes:g}" if options.minutes else f"--tokens {options.tokens}"
+    command = f"python -m pipelines.training.starter.build --out {options.out}{start} --seed {options.seed} {budget}"
+    return card.Part(command, run.tokens, run.steps, round(run.seconds))
 
 
 if __name__ == "__main__":

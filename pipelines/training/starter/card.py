@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pipelines.training.starter.measure import format_table
@@ -30,10 +32,11 @@ Licence: Apache-2.0.
 
 ## How it was made
 
-`python -m pipelines.training.starter.build --out models/starter --seed {seed} {budget}`
+{commands}
 
-{tokens:,} tokens of generated text ({seconds:,.0f} s of training, {steps:,} steps); no document, name or record of
-anybody went in. Muon for the matrices, AdamW for the rest; loss on completions, plus a little on the rest of the text.
+{tokens:,} tokens of generated text in all; no document, name or record of anybody went in. Muon for the matrices, AdamW
+for the rest. The loss is on completions, plus a little on the rest of the text, plus pointer losses that tell some heads
+where each answer token stands in the passages. The attention starts as copying layers (`initialise.py`).
 A build by `--tokens` repeats on one machine and one version of torch; the clock of `--minutes` does not.
 
 ## What it can do
@@ -60,28 +63,32 @@ SPDX-License-Identifier: Apache-2.0
 """
 
 
-def write(
-    out: Path,
-    figures: dict[str, tuple[float, float]],
-    *,
-    seed: int,
-    budget: str,
-    parameters: int,
-    tokens: int,
-    steps: int,
-    seconds: float,
-    questions: int,
-) -> None:
-    """README.md and LICENSE, with the figures just measured."""
+@dataclass(frozen=True)
+class Part:
+    """One run of the build: its command, and what it came to."""
+
+    command: str
+    tokens: int
+    steps: int
+    seconds: int
+
+
+def history(folder: Path) -> list[Part]:
+    """The runs that made the model in a folder, from its training.json."""
+    return [Part(**part) for part in json.loads((folder / "training.json").read_text(encoding="utf-8"))]
+
+
+def write(out: Path, figures: dict[str, tuple[float, float]], parts: list[Part], *, parameters: int, questions: int) -> None:
+    """README.md and LICENSE, with the figures just measured, and training.json, with the runs."""
+    commands = "\n".join(f"- `{part.command}`: {part.tokens:,} tokens, {part.steps:,} steps, {part.seconds:,} s" for part in parts)
     text = CARD.format(
-        seed=seed,
-        budget=budget,
+        commands=commands,
         parameters=parameters,
-        tokens=tokens,
-        steps=steps,
-        seconds=seconds,
+        tokens=sum(part.tokens for part in parts),
         questions=questions,
         table=format_table(figures),
     )
     (out / "README.md").write_text(text, encoding="utf-8")
     (out / "LICENSE").write_text(LICENSE, encoding="utf-8")
+    runs = json.dumps([asdict(part) for part in parts], indent=2)
+    (out / "training.json").write_text(runs + "\n", encoding="utf-8")

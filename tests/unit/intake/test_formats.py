@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipelines.config import PROJECT, Sources
+from pipelines.config import Sources
 from pipelines.intake.formats import RawRecord, Refusal, pair_of, read
 
-SHARED = Path(os.environ.get("RATCHET_SHARED_DATA", PROJECT.parent / "shared" / "data"))
 ALL = ("regml", "csv", "json", "jsonl", "text", "textgrid")
 
 
@@ -138,7 +136,7 @@ def _grid(speaker: str, *turns: tuple[float, str]) -> str:
 
 def test_two_textgrids_are_one_dialogue_in_order_of_time(tmp_path: Path) -> None:
     doctor = _file(tmp_path, "c1_doctor.TextGrid", _grid("Doctor", (0.5, "Hello?"), (4.0, "Say aah".replace('"', '""'))))
-    patient = _file(tmp_path, "c1_patient.TextGrid", _grid("Patient", (2.5, "<UNSURE>Good</UNSURE> day <UNIN/>"), (3.0, "")))
+    patient = _file(tmp_path, "c1_patient.TextGrid", _grid("Speaker", (2.5, "<UNSURE>Good</UNSURE> day <UNIN/>"), (3.0, "")))
     records, refusals = _read(doctor)
     assert refusals == []
     assert (records[0].key, records[0].text) == ("c1", "Doctor: Hello?\nPatient: Good day\nDoctor: Say aah")
@@ -149,10 +147,8 @@ def test_two_textgrids_are_one_dialogue_in_order_of_time(tmp_path: Path) -> None
 
 
 @pytest.mark.shared
-def test_a_real_consultation_reads_as_a_dialogue() -> None:
-    path = SHARED / "primock57" / "transcripts" / "day1_consultation01_doctor.TextGrid"
-    if not path.is_file():
-        pytest.skip(f"no public data at {SHARED}")
+def test_a_real_consultation_reads_as_a_dialogue(shared_data: Path) -> None:
+    path = shared_data / "primock57" / "transcripts" / "day1_consultation01_doctor.TextGrid"
     records, refusals = _read(path)
     assert refusals == [] and len(records) == 1
     lines = records[0].text.splitlines()

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
-from pipelines.config import PROJECT
 from pipelines.intake import regml
 from pipelines.intake.records import RawRecord, Refusal
 
-SHARED = Path(os.environ.get("RATCHET_SHARED_DATA", PROJECT.parent / "shared" / "data")) / "cfpb_regulations"
 PREAMBLE = "<preamble><documentNumber>2014-1</documentNumber><effectiveDate>2014-07-01</effectiveDate></preamble>"
 
 
@@ -74,7 +71,8 @@ def test_a_notice_yields_added_modified_and_deleted() -> None:
         ('<change operation="modified" label="9-1" subpath="title"><title>X</title></change>', "'title'"),
         ('<change operation="added" label="9-1"><paragraph><content>No label.</content></paragraph></change>', "without a label"),
         (
-            '<change operation="added" label="9-1"><paragraph label="9-1"><content><graphic><altText/></graphic></content></paragraph></change>',
+            '<change operation="added" label="9-1"><paragraph label="9-1"><content><graphic><altText/></graphic></content></paragraph>'
+            "</change>",
             "picture",
         ),
     ],
@@ -135,17 +133,16 @@ def test_repeal_reaches_what_lies_below_and_nothing_else() -> None:
         ("1002", ["2017-20417_20180101", "2017-20417_20220101"]),
     ],
 )
-def test_notices_applied_in_order_give_the_consolidated_regulation(part: str, numbers: list[str]) -> None:
-    if not SHARED.is_dir():
-        pytest.skip(f"no public data at {SHARED.parent}")
+def test_notices_applied_in_order_give_the_consolidated_regulation(part: str, numbers: list[str], shared_data: Path) -> None:
+    rules = shared_data / "cfpb_regulations"
     texts: dict[str, str] = {}
     for step, number in enumerate(numbers):
         kind = "notice" if step else "regulation"
-        records = [r for r in regml.read((SHARED / kind / part / f"{number}.xml").read_bytes(), "") if isinstance(r, RawRecord)]
+        records = [r for r in regml.read((rules / kind / part / f"{number}.xml").read_bytes(), "") if isinstance(r, RawRecord)]
         for key in [*regml.repealed(records, texts), *(record.key for record in records if record.withdrawn)]:
             texts.pop(key, None)
         texts.update({record.key: record.text for record in records if not record.withdrawn})
-    last = (SHARED / "regulation" / part / f"{numbers[-1]}.xml").read_bytes()
+    last = (rules / "regulation" / part / f"{numbers[-1]}.xml").read_bytes()
     assert texts == {record.key: record.text for record in regml.read(last, "") if isinstance(record, RawRecord)}
     if part == "1013":
         assert "1013-2-e-Interp-9-v" not in texts

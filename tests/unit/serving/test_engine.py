@@ -12,7 +12,7 @@ import pytest
 
 from pipelines.serving.engine.model import Ask, Completion, Engine, Refused
 
-pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")]
 
 
 @pytest.fixture(scope="module")

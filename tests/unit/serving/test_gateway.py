@@ -260,12 +260,12 @@ def test_nothing_of_a_private_question_is_written_anywhere(gateway: str, key: st
     live = site.candidate("clinical", 1)
     site.point("clinical", live)
     Caller.for_site(site.settings).wait_live("clinical", live, 10)
-    name = "Zebulon Quartermaine"
+    name, before = "Zebulon Quartermaine", len(site.traffic("clinical"))
     ask(f"What is {name}'s threshold?", "clinical")
     raw(gateway, key, request("clinical", name, as_of=name))
     raw(gateway, key, request("clinical", name * 200))
     raw(gateway, key, f'{{"model": "clinical", "messages": "{name}"}}'.encode())
-    records = site.traffic("clinical")
+    records = site.traffic("clinical")[before:]
     assert [record["status"] for record in records] == [200, 400] and "question_masked" not in records[0]
     files = [path for path in site.settings.var.rglob("*") if path.is_file()]
     assert len(files) > 20

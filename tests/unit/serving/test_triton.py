@@ -55,17 +55,19 @@ class TestRunning:
         with pytest.raises(Unavailable, match="unknown model"):
             Engine(site.settings, "engine-000000000000").generate(["x"])
 
-    def test_prepare_again_changes_nothing(self, engine: Engine, site: Any) -> None:
+    def test_prepare_and_load_again_change_nothing(self, engine: Engine, site: Any, triton_process: subprocess.Popen[bytes]) -> None:
         files = [path for path in triton.repository(site.settings).rglob("*") if path.is_file()]
         before = {path: path.stat().st_mtime_ns for path in files}
         assert triton.prepare(site.settings, str(site.model.base)) == engine.name
         assert before == {path: path.stat().st_mtime_ns for path in files}
-        assert sorted(path.name for path in files) == ["config.pbtxt", "model.py"]
+        stubs = [stub.pid for stub in psutil.Process(triton_process.pid).children(recursive=True)]
+        engine.load()
+        assert stubs == [stub.pid for stub in psutil.Process(triton_process.pid).children(recursive=True)], "the load was no no-op"
 
     def test_a_failed_load_says_so_and_leaves_others_serving(self, engine: Engine, site: Any, tmp_path: Path) -> None:
         (tmp_path / "empty").mkdir()
         broken = Engine(site.settings, triton.prepare(site.settings, str(tmp_path / "empty")))
-        with pytest.raises(Unavailable, match="failed to load"):
+        with pytest.raises(Unavailable, match="load failed for model"):
             broken.load()
         assert engine.generate([site.greeting], "north", 8)[0].text == " north [1]"
 
@@ -103,9 +105,9 @@ def test_triton_down_is_one_line(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value) and "Jane" not in str(caught.value)
 
 
-def test_an_engine_no_candidate_rests_on(site: Any) -> None:
+def test_an_engine_no_candidate_rests_on(settings: Settings) -> None:
     with pytest.raises(NotFound, match="no candidate rests on"):
-        Engine(site.settings, "engine-000000000000").ensure_loaded()
+        Engine(settings, "engine-000000000000").ensure_loaded()
 
 
 def test_clean_removes_this_sites_regions_only(tmp_path: Path) -> None:

@@ -78,6 +78,7 @@ def test_what_dies_is_started_again(place: Settings) -> None:
     assert {line.restarts for line in site.status(place)} == {1}
 
 
+@pytest.mark.slow
 def test_a_service_that_does_not_stay_up_is_named_and_everything_is_stopped(place: Settings) -> None:
     broken = service("broken", code="print('no such model'); raise SystemExit(1)", health="http://127.0.0.1:9/")
     with pytest.raises(Unavailable, match="broken does not stay up: no such model"):
@@ -91,6 +92,7 @@ def test_a_failed_set_up_stops_what_waits_for_it(place: Settings) -> None:
         site.up(place, plan=plan, console=quiet())
 
 
+@pytest.mark.slow
 def test_leftovers_of_a_killed_supervisor_are_cleared_and_up_works_again(place: Settings) -> None:
     site.up(place, plan=[service("one", code=PARENT)], console=quiet())
     leader = psutil.Process(pid(place, "one"))

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.config import Ports, Recipe, Settings
+from pipelines.config import PROJECT, Ports, Recipe, Settings
 from pipelines.errors import NotFound, Unavailable
 from pipelines.training import tracking
 from pipelines.training.training_set import write_json
@@ -54,11 +54,10 @@ def adapter(settings: Settings, name: str = "5" * 16) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     folder, port = tmp_path_factory.mktemp("mlflow"), free_port()
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", "--serve-artifacts"]
-    stores = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "artifacts")]
-    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    command = [sys.executable, "-m", "pipelines.site.mlflow_server", "127.0.0.1", str(port), str(folder)]
+    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
     with (folder / "log.txt").open("w") as lines:
-        process = subprocess.Popen([*command, *stores], env=environment, stdout=lines, stderr=lines)
+        process = subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=lines, stderr=lines)
     try:
         deadline = time.monotonic() + 120
         while True:

@@ -83,6 +83,8 @@ def test_checkpoints_of_another_job_and_unsealed_ones_are_passed_over(job: MakeJ
     assert checkpoints.newest(work, identity).step == 6
     (work / "checkpoint-000006" / "checkpoint.json").unlink()
     assert checkpoints.newest(work, identity).step == 4
+    assert worker.run(job("a", learning_rate=2e-4, steps=3)).resumed_at is None
+    assert sorted(path.name for path in work.glob("checkpoint-*")) == ["checkpoint-000002", "checkpoint-000003"]
 
 
 def test_nothing_on_disk_is_a_pickle(job: MakeJob) -> None:
@@ -92,6 +94,7 @@ def test_nothing_on_disk_is_a_pickle(job: MakeJob) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_kill_9_then_the_same_call_resumes(job: MakeJob) -> None:
     whole = worker.run(job("whole", steps=60))
     killed = job("killed", steps=60)
@@ -110,6 +113,7 @@ def test_kill_9_then_the_same_call_resumes(job: MakeJob) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_deepspeed_on_two_ranks_gives_the_same_kind_of_adapter_and_resumes(job: MakeJob, base: str) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
