@@ -242,7 +242,7 @@ def evaluate(candidate: str, as_json: AsJson = False) -> None:
     report = candidates.report_of(settings, candidate)
     assert report is not None  # noqa: S101 - gate() has just written it
     rows = [{"metric": name, **metric} for name, metric in report.metrics.items()]
-    _show(as_json, rows, ("metric", "mean", "low", "high", "floor", "live"))
+    _show(as_json, rows, ("metric", "value", "low", "high", "floor", "live"))
     Console().print(f"{candidate}: {report.verdict}" + "".join(f"\n  {reason}" for reason in report.reasons)) if not as_json else None
 
 

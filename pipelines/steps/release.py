@@ -92,6 +92,7 @@ def _gate(settings: Settings, domain: DomainConfig, candidate: Candidate, agains
     live = judging.evaluate(questions, answerer(settings, candidates.get(settings, against))) if against else None
     base = judging.evaluate(questions, answerer(settings, candidate, adapter="")) if candidate.adapter_id else None
     verdict = judging.judge(scores, live, domain.gate)
+    metrics = {name: {**entry, "base": mean(base.values(name)) if base else None} for name, entry in verdict.metrics.items()}
     facts = {
         "candidate": candidate.id,
         "version": version.id,
@@ -107,7 +108,7 @@ def _gate(settings: Settings, domain: DomainConfig, candidate: Candidate, agains
                 candidate_id=candidate.id,
                 verdict=verdict.verdict,
                 reasons=list(verdict.reasons),
-                metrics=verdict.metrics,
+                metrics=metrics,
                 against=against,
                 path=path,
                 step_hash=step_hash,
@@ -131,7 +132,7 @@ def _gate(settings: Settings, domain: DomainConfig, candidate: Candidate, agains
                 "candidate_id": candidate.id,
                 "adapter_step_hash": artifacts.get(settings, candidate.adapter_id).step_hash if candidate.adapter_id else None,
                 "path": path,
-                "metrics": {name: metric["mean"] for name, metric in verdict.metrics.items() if metric["mean"] is not None},
+                "metrics": {name: metric["value"] for name, metric in metrics.items() if metric["value"] is not None},
                 "verdict": verdict.verdict,
                 "step_hash": step_hash,
             },
@@ -140,6 +141,12 @@ def _gate(settings: Settings, domain: DomainConfig, candidate: Candidate, agains
         outputs={"verdict": verdict.verdict, "reasons": list(verdict.reasons), "report": path},
         counts={"goldens": len(questions)},
     )
+
+
+def mean(values: list[float | None]) -> float | None:
+    """Mean of what is there; None of nothing."""
+    known = [value for value in values if value is not None]
+    return round(sum(known) / len(known), 6) if known else None
 
 
 def answerer(settings: Settings, candidate: Candidate, adapter: str | None = None) -> Answerer:
@@ -193,7 +200,7 @@ def require_pass(settings: Settings, domain_name: str, candidate_id: str) -> dic
             f"{candidate_id} was refused: {candidate.reason}",
             todo="a refused candidate stays refused; assemble a new one",
         )
-    figures = {name: metric["mean"] for name, metric in report.metrics.items()}
+    figures = {name: metric["value"] for name, metric in report.metrics.items()}
     return {
         "domain": domain_name,
         "candidate": candidate_id,
