@@ -17,7 +17,6 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TORCH = "torch==2.13.0"
-PYTRITON = "nvidia-pytriton==0.7.0"
 NEEDED_GB = 8
 
 
@@ -27,8 +26,8 @@ def main():
     check_disk()
     check_compiler()
     serving_pins = os.path.join(ROOT, "docker", "triton", "requirements.txt")
-    ensure(".venv", [os.path.join(ROOT, "requirements.txt"), os.path.join(ROOT, "requirements-dev.txt")], [])
-    ensure(".venv-triton", [serving_pins], [PYTRITON])
+    ensure(".venv", [os.path.join(ROOT, "requirements.txt"), os.path.join(ROOT, "requirements-dev.txt")])
+    ensure(".venv-triton", [serving_pins])
     stub(os.path.join(ROOT, ".venv-triton"))
     print("set-up complete in %d s" % (time.time() - began))
 
@@ -55,7 +54,7 @@ def check_compiler():
         stop("gcc is not on PATH", "install a C compiler (Debian: apt install gcc)")
 
 
-def ensure(name, locks, without_dependencies):
+def ensure(name, locks):
     folder = os.path.join(ROOT, name)
     stamp = os.path.join(folder, ".complete")
     wanted = hashlib.sha256(b"".join(open(lock, "rb").read() for lock in locks) + TORCH.encode()).hexdigest()
@@ -71,12 +70,11 @@ def ensure(name, locks, without_dependencies):
     # pip for torch: it takes a local CPU build where the machine offers one; uv, ten times as fast, for the rest. The locks are
     # whole, so nothing is resolved and nothing unpinned can slip in.
     run("%s: torch" % name, [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "uv", TORCH])
+    uv = [python, "-m", "uv", "pip", "install", "-q", "--no-deps", "-p", python]
     arguments = [part for lock in locks for part in ("-r", lock)]
-    run("%s: the pinned packages" % name, [python, "-m", "uv", "pip", "install", "-q", "--no-deps", "-p", python] + arguments)
-    if without_dependencies:
-        run("%s: Triton" % name, [python, "-m", "uv", "pip", "install", "-q", "--no-deps", "-p", python] + without_dependencies)
+    run("%s: the pinned packages" % name, [*uv, *arguments])
     if name == ".venv":
-        run("%s: ratchet itself" % name, [python, "-m", "uv", "pip", "install", "-q", "--no-deps", "-p", python, "-e", ROOT])
+        run("%s: ratchet itself" % name, [*uv, "-e", ROOT])
     with open(stamp + ".tmp", "w") as file:
         file.write(wanted)
     os.rename(stamp + ".tmp", stamp)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,17 +22,10 @@ def require_python(version: tuple[int, ...] = tuple(sys.version_info[:2])) -> No
 
 
 def require_libpython() -> Path:
-    """The shared library of this Python, which Triton's Python backend loads; returns its path."""
-    name = sysconfig.get_config_var("INSTSONAME") or "libpython3.11.so.1.0"
-    folders = [Path(f) for f in (sysconfig.get_config_var("LIBDIR"), sysconfig.get_config_var("LIBPL"), "/usr/lib/x86_64-linux-gnu") if f]
-    for folder in folders:
-        if ".so" in name and (folder / name).exists():
-            return folder / name
-    raise BadInput(
-        f"this Python has no shared library ({name}), which Triton needs",
-        where=str(folders[0]),
-        todo="install libpython3.11 (Debian: `apt install libpython3.11`) or a Python built with --enable-shared",
-    )
+    """The folder of this Python's shared library, which Triton's Python backend loads."""
+    from pipelines.serving import environment
+
+    return environment.libpython_folder()
 
 
 def require_disk(settings: Settings, needed_gb: float = NEEDED_GB) -> None:

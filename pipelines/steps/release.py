@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -154,30 +153,16 @@ def answerer(settings: Settings, candidate: Candidate, adapter: str | None = Non
 
     `adapter=""` asks the bare base instead.
     """
-    from pipelines.evaluation.metrics import Answered
-    from pipelines.serving.answer import answer, open_parts
+    from pipelines.serving.answer import answered, open_parts
     from pipelines.serving.client import Engine
 
     opened = open_parts(settings, candidate)
     if adapter is not None:
-        opened = replace(opened, adapter=adapter)
+        opened = opened.with_adapter(adapter)
     engine = Engine(settings, opened.engine)
     engine.ensure_loaded()
     engine.probe(opened.adapter)
-
-    def ask(question: str, as_of: str) -> Answered:
-        found = answer(question, as_of, opened, engine.generate)
-        cited = found.cited
-        return Answered(
-            answer=found.answer,
-            cited_key=cited.key if cited else None,
-            cited_text=cited.text if cited else "",
-            passages=list(found.passages),
-            abstained=found.abstained,
-            seconds=found.seconds,
-        )
-
-    return ask
+    return lambda question, as_of: answered(question, as_of, opened, engine.generate)
 
 
 def require_pass(settings: Settings, domain_name: str, candidate_id: str) -> dict[str, Any]:
