@@ -134,7 +134,7 @@ class QuestionRule(Strict):
     pattern: str
     ask: tuple[str, ...] = Field(min_length=1)
     answer: str
-    swap: dict[str, Literal["year", "amount", "number", "percent", "none"]] = Field(
+    swap: dict[str, Literal["year", "amount", "number", "percent", "words", "none"]] = Field(
         {},
         description="named groups whose value is redrawn at random, so that the adapter learns to copy, not to recite",
     )

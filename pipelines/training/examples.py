@@ -33,6 +33,8 @@ SAME_RULE_SHARE = 0.65
 """Chance per distractor that it is a line of the same rule with other values: the hard case at answering time."""
 
 _TRIES = 20
+_WORD = re.compile(r"(?<![\w'])[^\W\d_]{4,}(?![\w'])")
+"""What counts as a word to redraw: four letters or more, so that articles and prepositions stay."""
 _WORDS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "fifteen", "twenty", "thirty")
 
 
@@ -64,6 +66,8 @@ class _Rule:
     index: int
     pattern: re.Pattern[str]
     rule: QuestionRule
+    lexicon: tuple[str, ...]
+    """Words of the whole dataset, to redraw words from."""
 
     @property
     def name(self) -> str:
@@ -88,8 +92,9 @@ def make(documents: list[Document], domain: DomainConfig, *, exclude_keys: set[s
     Rules get equal shares, whatever the number of paragraphs each matches. Documents named in `exclude_keys` (those the goldens cite)
     take no part, not even as distractors. BadInput when no rule matches anything that is left.
     """
-    rules = [_compile(index, rule, domain) for index, rule in enumerate(domain.task.rules)]
     passages = _passages(documents, exclude_keys, domain.retrieval.chunk_words)
+    lexicon = tuple(sorted({word for _, text in passages for word in _WORD.findall(text.lower())}))
+    rules = [_compile(index, rule, domain, lexicon) for index, rule in enumerate(domain.task.rules)]
     matches: dict[int, list[_Match]] = {}
     for key, text in passages:
         for rule in rules:
@@ -213,7 +218,7 @@ def _fill(ask: str, groups: Mapping[str, str]) -> str:
     return flatten(ask.format_map(groups))
 
 
-def _compile(index: int, rule: QuestionRule, domain: DomainConfig) -> _Rule:
+def _compile(index: int, rule: QuestionRule, domain: DomainConfig, lexicon: tuple[str, ...]) -> _Rule:
     where = f"configs/domains/{domain.domain}.yaml, task.rules[{index}]"
     try:
         pattern = re.compile(rule.pattern)
@@ -222,7 +227,7 @@ def _compile(index: int, rule: QuestionRule, domain: DomainConfig) -> _Rule:
         raise ConfigError(f"not readable: {error}", where=where, todo="mend the rule") from None
     if unknown := sorted((used | set(rule.swap)) - set(pattern.groupindex)):
         raise ConfigError(f"uses groups that the pattern does not name: {', '.join(unknown)}", where=where, todo="mend the rule")
-    return _Rule(index, pattern, rule)
+    return _Rule(index, pattern, rule, lexicon)
 
 
 # --- other values -------------------------------------------------------------------------------------------------------
@@ -235,7 +240,7 @@ def _redraw(rng: random.Random, rule: _Rule, match: _Match) -> tuple[str, dict[s
         fresh: dict[str, str] = {}
         for name, kind in kinds.items():
             old = match.groups[name]
-            fresh.setdefault(old, _DRAW[kind](rng, old))
+            fresh.setdefault(old, _words(rng, old, rule.lexicon) if kind == "words" else _DRAW[kind](rng, old))
         # Two values that fall together, or on one that the passage holds already, would make two facts one.
         if len(set(fresh.values())) < len(fresh) or any(_holds(match.text, new) for old, new in fresh.items() if new != old):
             continue
@@ -303,6 +308,13 @@ def _percent(rng: random.Random, old: str) -> str:
         return old
     places = len(found.group().partition(".")[2])
     return f"{old[: found.start()]}{rng.uniform(1, 40 if places else 99):.{places}f}{old[found.end() :]}"
+
+
+def _words(rng: random.Random, old: str, lexicon: Sequence[str]) -> str:
+    """Other words in the same places, half of the time: an adapter that met ten things only would look for those ten things."""
+    if rng.random() < 0.5:
+        return old
+    return _WORD.sub(lambda found: rng.choice(lexicon).capitalize() if found.group()[0].isupper() else rng.choice(lexicon), old)
 
 
 _DRAW = {"year": _year, "amount": _amount, "number": _number, "percent": _percent}

@@ -123,7 +123,6 @@ def train(
     seed: int,
     budget: Budget,
     start: LlamaForCausalLM | None = None,
-    compiled: bool = False,
 ) -> Run:
     """Train from nothing, or on from `start` without the first, easy part. Prints the losses every twenty seconds."""
     torch.manual_seed(seed)
@@ -131,8 +130,6 @@ def train(
     generator = torch.Generator().manual_seed(seed)
     model = start.train() if start else new_model(tokenizer, seed)
     skipped = CONTINUE_AT if start else 0.0
-    if compiled:
-        model.model.compile(dynamic=True)
     pointer = Pointer(model)
     matrices = [value for name, value in model.named_parameters() if value.ndim == 2 and ".layers." in name]
     chosen = {id(value) for value in matrices}
@@ -206,14 +203,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--minutes", type=float, help="train for so long instead")
     parser.add_argument("--start", type=Path, help="go on from the model in this folder, with its tokenizer")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--compile", action="store_true", help="torch.compile, about a quarter faster; needs a C++ compiler")
     parser.add_argument("--questions", type=int, default=200, help="questions of each held-out set")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(options.threads)
     start, tokenizer = load(options.start) if options.start else (None, vocabulary.train(options.seed))
     budget = Budget(options.tokens, options.minutes * 60 if options.minutes else None)
-    run = train(tokenizer, options.seed, budget, start, options.compile)
+    run = train(tokenizer, options.seed, budget, start)
     save(run.model, tokenizer, options.out)
     model, tokenizer = load(options.out)
     figures = evaluate(model, tokenizer, options.questions)

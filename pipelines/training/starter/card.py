@@ -48,6 +48,7 @@ wording it never met. "Same-template" passages differ only in a year, a name or 
 
 ## What it cannot do
 
+- On shorthand (clinical notes as doctors type them) it mostly fails, and may repeat a word until the token limit.
 - It is no assistant, it does not reason, add, compare or summarise, and it reads English only.
 - Among several sentences of the same wording it often takes the wrong one (see the table): retrieval has to select.
 - It says "not stated" too seldom or too often: its silence is no evidence that a passage is silent.
