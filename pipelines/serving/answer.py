@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pipelines.state.models import Candidate
     from pipelines.training.prompt import Prompt
 
-Reason = Literal["no_passage", "not_stated", "bad_citation", "not_in_passage"]
+Reason = Literal["no_passage", "not_stated", "bad_citation", "not_in_passage", "other_year"]
 Generate = Callable[[Sequence[str], str, int], "list[Generated]"]
 """(prompts, adapter, max_tokens) -> one result per prompt."""
 
@@ -48,6 +48,7 @@ class Parts:
 class LookUp:
     """The passages found for a question, nearest first, and the prompt made of them."""
 
+    question: str
     passages: tuple[Passage, ...]
     prompt: str
 
@@ -104,12 +105,12 @@ def answer(question: str, as_of: str, parts: Parts, generate: Generate) -> Answe
 def look_up(question: str, as_of: str, parts: Parts) -> LookUp:
     """Retrieve and render; blocking."""
     passages = tuple(parts.index.search(question, as_of=as_of, k=parts.passages))
-    return LookUp(passages, parts.prompt.render([passage.text for passage in passages], question) if passages else "")
+    return LookUp(question, passages, parts.prompt.render([passage.text for passage in passages], question) if passages else "")
 
 
 def conclude(found: LookUp, generated: Generated | None, as_of: str, parts: Parts, seconds: float) -> Answer:
     """Check what was generated against the passages; `generated` is None when there was nothing to ask about."""
-    span, cited, reason = _checked(found.passages, generated, parts.prompt)
+    span, cited, reason = _checked(found, generated, parts.prompt)
     if span is not None and cited is not None:
         text = f"{span} [{cited.paragraph}]"
     elif found.passages:
@@ -134,9 +135,8 @@ def conclude(found: LookUp, generated: Generated | None, as_of: str, parts: Part
     )
 
 
-def _checked(
-    passages: tuple[Passage, ...], generated: Generated | None, prompt: Prompt
-) -> tuple[str, Passage, None] | tuple[None, None, Reason]:
+def _checked(found: LookUp, generated: Generated | None, prompt: Prompt) -> tuple[str, Passage, None] | tuple[None, None, Reason]:
+    passages = found.passages
     if generated is None:
         return None, None, "no_passage"
     parsed = prompt.parse(generated.text)
@@ -148,7 +148,15 @@ def _checked(
     span = _normal(parsed.answer)
     if not occurs(span, cited.text):
         return None, None, "not_in_passage"
+    if not years(found.question) <= years(f"{cited.title} {cited.text}"):
+        # The paragraph of another year states a true figure that answers another question.
+        return None, None, "other_year"
     return span, cited, None
+
+
+def years(text: str) -> set[str]:
+    """The years that a text names, 1900 to 2099."""
+    return set(re.findall(r"(?<!\d)(?<!\d[.,])(?:19|20)\d\d(?!\d)(?![.,]\d)", text))
 
 
 def occurs(span: str, text: str) -> bool:

@@ -27,10 +27,13 @@ from pipelines.training.prompt import flatten
 VERSION = 1
 """Raise when the same documents and rules would give other examples."""
 
-NOT_STATED_SHARE = 0.08
+NOT_STATED_SHARE = 0.03
 FULL_SHARE = 0.5
 SAME_RULE_SHARE = 0.65
 """Chance per distractor that it is a line of the same rule with other values: the hard case at answering time."""
+
+SIBLING_SHARE = 0.5
+"""Chance per distractor that it is another passage of the same document, where there is one, with the same words redrawn."""
 
 _TRIES = 20
 _WORD = re.compile(r"(?<![\w'])[^\W\d_]{4,}(?![\w'])")
@@ -149,7 +152,8 @@ def _example(rng: random.Random, rule: _Rule, matches: Sequence[_Match], passage
     drawn = _redraw(rng, rule, match)
     if drawn is None:
         return None
-    text, groups = drawn
+    text, groups, fresh = drawn
+    siblings = [_replace(other, fresh) for key, other in passages if key == match.key and other != match.text]
     ask = rng.choice(rule.rule.ask)
     question, answer = _fill(ask, groups), rule.answer(groups)
     if rule.answers(ask, question, text) != {answer}:
@@ -160,7 +164,14 @@ def _example(rng: random.Random, rule: _Rule, matches: Sequence[_Match], passage
     wanted = most if rng.random() < FULL_SHARE else rng.randint(0 if stated else 1, most)
     context = [(match.key, text)] if stated else []
     for _ in range(wanted):
-        distractor = _distractor(rng, rule, matches, passages, ask, question, {known for _, known in context})
+        distractor = None
+        if siblings and rng.random() < SIBLING_SHARE:
+            # What retrieval finds beside the right passage is often the next sentence about the same thing.
+            sibling = rng.choice(siblings)
+            if sibling != text and sibling not in dict(context).values() and not rule.answers(ask, question, sibling):
+                distractor = match.key, sibling
+        if distractor is None:
+            distractor = _distractor(rng, rule, matches, passages, ask, question, {known for _, known in context})
         if distractor is not None:
             context.append(distractor)
     if not context:
@@ -233,8 +244,11 @@ def _compile(index: int, rule: QuestionRule, domain: DomainConfig, lexicon: tupl
 # --- other values -------------------------------------------------------------------------------------------------------
 
 
-def _redraw(rng: random.Random, rule: _Rule, match: _Match) -> tuple[str, dict[str, str]] | None:
-    """The passage with the rule's values redrawn, every occurrence alike, and the new groups; None when the rule no longer fits it."""
+def _redraw(rng: random.Random, rule: _Rule, match: _Match) -> tuple[str, dict[str, str], dict[str, str]] | None:
+    """The passage with the rule's values redrawn, every occurrence alike, the new groups, and new value by old.
+
+    None when the rule no longer fits the passage.
+    """
     kinds = {name: kind for name, kind in rule.rule.swap.items() if kind != "none" and match.groups[name]}
     for _ in range(_TRIES):
         fresh: dict[str, str] = {}
@@ -247,7 +261,7 @@ def _redraw(rng: random.Random, rule: _Rule, match: _Match) -> tuple[str, dict[s
         text = _replace(match.text, fresh)
         groups = {name: _replace(value, fresh) for name, value in match.groups.items()}
         if groups in rule.find(text):
-            return text, groups
+            return text, groups, fresh
     return None
 
 

@@ -22,7 +22,8 @@ def wait(settings: Settings, job: str, state: str, seconds: float = 15) -> None:
 
 
 def test_a_job_leaves_its_output(settings: Settings) -> None:
-    code = "import os, json, pathlib; pathlib.Path(os.environ['RATCHET_JOB'], 'output.json').write_text(json.dumps({'made': 1})); print('hello')"
+    write = "pathlib.Path(os.environ['RATCHET_JOB'], 'output.json').write_text(json.dumps({'made': 1}))"
+    code = f"import os, json, pathlib; {write}; print('hello')"
     assert local.poll(settings, "a/b") == "absent"
     local.start(settings, "a/b", ["-c", code])
     wait(settings, "a/b", "done")

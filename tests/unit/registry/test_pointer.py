@@ -49,8 +49,8 @@ def canaried(settings: Settings, minor: int) -> str:
 def test_the_same_parts_are_the_same_candidate(settings: Settings) -> None:
     first = candidate(settings, 0)
     again = candidates.assemble(
-        settings, domain="d", version_id="Set_v1.0", base="b", base_sha256="0", adapter_id=None, index_id="i", prompt="p/v1", prompt_sha256="0",
-        policy={}, step_hash=f"{0:064x}",
+        settings, domain="d", version_id="Set_v1.0", base="b", base_sha256="0", adapter_id=None, index_id="i", prompt="p/v1",
+        prompt_sha256="0", policy={}, step_hash=f"{0:064x}",
     )  # fmt: skip
     assert (first, again) == ("d/r1", "d/r1")
 

@@ -8,7 +8,7 @@ import pytest
 
 from pipelines.config import Settings
 from pipelines.retrieval.index import Passage
-from pipelines.serving.answer import Parts, answer, occurs
+from pipelines.serving.answer import Parts, answer, occurs, years
 from pipelines.serving.client import Generated
 from pipelines.training.prompt import Prompt
 
@@ -100,3 +100,13 @@ def test_index_and_engine_get_the_policy() -> None:
 )
 def test_a_span_stands_as_a_whole(span: str, text: str, stands: bool) -> None:
     assert occurs(span, text) is stands
+
+
+def test_the_paragraph_of_another_year_is_no_answer() -> None:
+    found = answer("What amount in 2013?", "2014-05-01", parts(), says(" $53,500 [1]"))
+    assert (found.answer, found.reason) == (None, "other_year")
+    assert answer("What amount in 2014?", "2014-05-01", parts(), says(" $53,500 [1]")).answer == "$53,500"
+
+
+def test_amounts_and_longer_numbers_are_no_years() -> None:
+    assert years("From January 1, 2014: $2,013 and 20145, 12 CFR 1013.2, 2012.") == {"2014", "2012"}
