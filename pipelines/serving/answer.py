@@ -1,7 +1,7 @@
 """The one path from a question to a checked answer: the gateway and the gate both take it, so what was judged is what answers.
 
-An answer is a span of the paragraph it cites, letter for letter apart from white space. Whatever else the model says, Ratchet abstains
-and shows the nearest passage instead.
+An answer is a span of the paragraph it cites, letter for letter apart from white space, and that paragraph speaks of the years that the
+question names. Whatever else the model says, Ratchet abstains and shows the nearest passage instead.
 """
 
 from __future__ import annotations
@@ -147,7 +147,11 @@ def _checked(found: LookUp, generated: Generated | None, prompt: Prompt) -> tupl
     cited = passages[parsed.cited - 1]
     span = _normal(parsed.answer)
     if not occurs(span, cited.text):
-        return None, None, "not_in_passage"
+        # A span that stands in one passage only rests on that one, whichever number the model wrote behind it.
+        holders = [passage for passage in passages if occurs(span, passage.text)]
+        if len(holders) != 1:
+            return None, None, "not_in_passage"
+        cited = holders[0]
     if not years(found.question) <= years(f"{cited.title} {cited.text}"):
         # The paragraph of another year states a true figure that answers another question.
         return None, None, "other_year"

@@ -53,7 +53,7 @@ def test_an_answer_is_a_span_of_the_passage_it_cites() -> None:
         (" $53,500", "not_stated"),
         (" $53,500 [3]", "bad_citation"),
         (" $54,600 [1]", "not_in_passage"),
-        (" two years [1]", "not_in_passage"),
+        (" years for [1]", "not_in_passage"),
         (" $53 [1]", "not_in_passage"),
     ],
 )
@@ -110,3 +110,8 @@ def test_the_paragraph_of_another_year_is_no_answer() -> None:
 
 def test_amounts_and_longer_numbers_are_no_years() -> None:
     assert years("From January 1, 2014: $2,013 and 20145, 12 CFR 1013.2, 2012.") == {"2014", "2012"}
+
+
+def test_a_span_that_stands_in_one_passage_only_is_cited_there() -> None:
+    found = answer("For how long?", "2014-05-01", parts(), says(" two years [1]"))
+    assert (found.answer, found.cited) == ("two years", PASSAGES[1])
