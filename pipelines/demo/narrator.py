@@ -17,6 +17,7 @@ from pipelines.config import Settings
 from pipelines.errors import Conflict, NotFound, RatchetError, Unavailable
 from pipelines.intake import landing
 from pipelines.registry import views
+from pipelines.serving.caller import Caller
 from pipelines.site.airflow_api import AirflowClient
 
 
@@ -133,6 +134,8 @@ class Narrator:
         if not live():
             self.wait(answered, "Airflow to ask for the approval", 60)
             self.wait(live, f"{candidate['candidate']} to be live", seconds)
+        # The pointer has moved; the gateway follows within a second.
+        Caller.for_site(self.settings).wait_live(domain, candidate["candidate"], seconds=20)
         self.tell(f"{candidate['candidate']} is live")
 
     def ended(self, dag: str, run_id: str, seconds: float = 90) -> str:
@@ -149,8 +152,6 @@ class Narrator:
 
     def ask(self, domain: str, question: str, as_of: str | None = None) -> str:
         """Ask the gateway and show what it says; returns the answer."""
-        from pipelines.serving.caller import Caller
-
         reply = Caller.for_site(self.settings).ask(domain, question, as_of)
         facts = reply["ratchet"]
         text = str(reply["choices"][0]["message"]["content"])
