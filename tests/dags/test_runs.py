@@ -35,7 +35,8 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     secrets.write(users.ids_file(settings), {"approver": "7"})
     write(home / "samples")
     environ = users.clean_environ() | airflow_env(settings)
-    for argv in (["-m", "airflow", "db", "migrate"], [str(Path(__file__).parent / "runs.py"), str(home / "samples"), str(home / "found.json")]):
+    script = [str(Path(__file__).parent / "runs.py"), str(home / "samples"), str(home / "found.json")]
+    for argv in (["-m", "airflow", "db", "migrate"], script):
         done = subprocess.run([sys.executable, *argv], env=environ, cwd=PROJECT, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     value: dict[str, Any] = json.loads((home / "found.json").read_text(encoding="utf-8"))
