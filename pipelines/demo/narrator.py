@@ -116,26 +116,25 @@ class Narrator:
         person = AirflowClient.of(self.settings, approver)
         run_id = self.wait(lambda: self._run_of(candidate["candidate"]), "its release run", 60)
 
+        def live() -> bool:
+            self._stop_if_failed(person, dag, run_id)
+            return any(row["release"] == candidate["candidate"] for row in views.releases(self.settings, domain))
+
         def answered() -> bool:
             self._stop_if_failed(person, dag, run_id)
             try:
                 person.respond(dag, run_id, "Approve")
-            except NotFound:
-                return False  # the run has not come to the question yet
-            except Conflict:
-                return True  # answered before an interruption of this story
+            except (NotFound, Conflict):
+                return live()  # not asked yet, or answered before an interruption of this story
             self.tell(f"approved by {approver} through Airflow's REST API")
             return True
-
-        def live() -> bool:
-            self._stop_if_failed(person, dag, run_id)
-            return any(row["release"] == candidate["candidate"] for row in views.live(self.settings, domain))
 
         if not live():
             self.wait(answered, "Airflow to ask for the approval", 60)
             self.wait(live, f"{candidate['candidate']} to be live", seconds)
-        # The pointer has moved; the gateway follows within a second.
-        Caller.for_site(self.settings).wait_live(domain, candidate["candidate"], seconds=20)
+        if any(row["release"] == candidate["candidate"] for row in views.live(self.settings, domain)):
+            # The pointer has moved; the gateway follows within a second.
+            Caller.for_site(self.settings).wait_live(domain, candidate["candidate"], seconds=20)
         self.tell(f"{candidate['candidate']} is live")
 
     def ended(self, dag: str, run_id: str, seconds: float = 90) -> str:

@@ -79,7 +79,14 @@ class AirflowClient:
         self.post(f"/dags/{quote(dag_id)}/clearTaskInstances", body)
 
     def respond(self, dag_id: str, run_id: str, option: str, task_id: str = "approve") -> None:
-        """Answer an approval as this user: "Approve" or "Reject". NotAllowed unless assigned."""
+        """Answer an approval as this user: "Approve" or "Reject". NotAllowed unless assigned, NotFound while nothing is asked.
+
+        Airflow 3.3.2 takes an answer from the moment the question is stored, some 15 ms before the task is parked; the task then
+        fails. So the answer waits for the parked state.
+        """
+        task = f"{_run(dag_id, run_id)}/taskInstances/{quote(task_id)}"
+        if (state := self.get(task)["state"]) not in ("awaiting_input", "deferred"):
+            raise NotFound(f"{task_id} asks nothing now, it is {state}", where=f"{dag_id}/{run_id}")
         self.patch(_hitl(dag_id, run_id, task_id), {"chosen_options": [option], "params_input": {}})
 
     def answer(self, dag_id: str, run_id: str, task_id: str = "approve") -> Answer:
