@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import mmap
-import re
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator
@@ -12,38 +10,42 @@ from pathlib import Path
 
 
 def find(root: Path, planted: Iterable[str], skip: Iterable[Path] = ()) -> dict[Path, set[str]]:
-    """Files below `root` (not below `skip`) in whose bytes, path or decoded columns one of the strings occurs, upper or lower case.
+    """Files below `root` (not below `skip`) in whose bytes, path or decoded columns one of the strings occurs, in any letter case.
 
-    Parquet and Lance pages are compressed, so those files are also decoded; SQLite and text are searched as bytes.
+    Parquet pages are compressed, so those files are also decoded; everything else is searched as bytes.
     """
-    words = sorted({word for word in planted if word.strip()})
-    pattern = re.compile(b"|".join(re.escape(word.encode()) for word in words), re.IGNORECASE)
+    import ahocorasick
+
+    # Hundreds of strings at once in time linear in the text; a regular expression of them took minutes for the same folder.
+    automaton = ahocorasick.Automaton()
+    for word in planted:
+        if word.strip():
+            automaton.add_word(_folded(word.encode()), word)
+    automaton.make_automaton()
     skipped = [path.resolve() for path in skip]
     found: dict[Path, set[str]] = {}
     for path in sorted(root.rglob("*")):
         if not path.is_file() or path.is_symlink() or any(path.resolve().is_relative_to(place) for place in skipped):
             continue
-        hits = {hit.decode("utf-8", "replace") for text in _contents(path) for hit in pattern.findall(text)}
-        hits |= {hit.decode("utf-8", "replace") for hit in pattern.findall(str(path.relative_to(root)).encode())}
-        if hits:
+        texts = (str(path.relative_to(root)).encode(), *_contents(path))
+        if hits := {word for text in texts for _, word in automaton.iter(_folded(text))}:
             found[path] = hits
     return found
 
 
-def _contents(path: Path) -> Iterator[bytes | mmap.mmap]:
+def _folded(text: bytes) -> str:
+    """Bytes as characters one to one, ASCII letters lowered."""
+    return text.lower().decode("latin-1")
+
+
+def _contents(path: Path) -> Iterator[bytes]:
     try:
-        size = path.stat().st_size
-        if not size:
-            return
-        with path.open("rb") as file:
-            yield mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        yield path.read_bytes()
         if path.suffix == ".gz":
             with gzip.open(path) as packed:
                 yield packed.read()
         elif path.suffix == ".parquet":
             yield _parquet(path)
-        elif path.suffix == ".lance" or path.name == "_metadata":
-            yield from ()
         if path.suffix in (".db", ".sqlite"):
             yield from _inflated(path)
     except FileNotFoundError:
