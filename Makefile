@@ -13,11 +13,11 @@ demo: setup       ## the whole story end to end; DATA=../shared/data runs it on 
 	@$(RUN)/ratchet demo $(if $(DATA),--data $(DATA))
 
 test: setup lint  ## everything: unit, real services, the end-to-end story
-	$(RUN)/python -m pytest -m "not e2e"
+	$(RUN)/python -m pytest -m "not e2e" -n 2 --dist loadfile
 	$(RUN)/python -m pytest -m e2e
 
 quick:            ## what a developer runs all the time: under three minutes
-	$(RUN)/python -m pytest -m "not slow and not services and not e2e"
+	$(RUN)/python -m pytest -m "not slow and not services and not e2e" -n 2 --dist loadfile
 
 lint:             ## style and types
 	.venv/bin/ruff check .

@@ -149,15 +149,20 @@ class Narrator:
         self.tell(f"Airflow: {dag} ended {state}")
         return state
 
-    def ask(self, domain: str, question: str, as_of: str | None = None) -> str:
-        """Ask the gateway and show what it says; returns the answer."""
-        reply = Caller.for_site(self.settings).ask(domain, question, as_of)
+    def ask(self, release: str, question: str, as_of: str | None = None) -> tuple[str, str, str]:
+        """Ask the gateway and show what it says; returns (question, release, answer).
+
+        A release that is no longer live (the story goes on after an interruption) is asked by its own name.
+        """
+        domain = release.split("/")[0]
+        live = any(row["release"] == release for row in views.live(self.settings, domain))
+        reply = Caller.for_site(self.settings).ask(domain if live else release, question, as_of)
         facts = reply["ratchet"]
         text = str(reply["choices"][0]["message"]["content"])
         cited = next((source["key"] for source in facts["sources"] if source.get("cited")), "no paragraph")
         self.tell(f"? {question}" + (f"  (as of {as_of})" if as_of else ""))
         self.tell(f"> {text}   [{facts['release']}, {cited}]")
-        return text
+        return question + (f" (as of {as_of})" if as_of else ""), str(facts["release"]), text
 
     def wait(self, look: Callable[[], Any], what: str, seconds: float) -> Any:
         """Poll until `look` returns something true. Unavailable after `seconds`."""

@@ -56,8 +56,7 @@ def _chapters(narrator: Narrator, script: Script, marks: dict[str, float]) -> li
     marks["first_release_s"] = round(time.monotonic() - t, 1)
 
     narrator.chapter("5  It is asked through the gateway")
-    before = narrator.ask("regulatory", script.question)
-    answers.append((script.question, candidate["candidate"], before))
+    answers.append(narrator.ask(candidate["candidate"], script.question))
 
     narrator.chapter("6  One amending paragraph: planned index, no training")
     t = time.monotonic()
@@ -67,10 +66,8 @@ def _chapters(narrator: Narrator, script: Script, marks: dict[str, float]) -> li
         candidate = narrator.judged("regulatory", row["version"])
         narrator.released(candidate)
     marks["amendment_s"] = round(time.monotonic() - t, 1)
-    after = narrator.ask("regulatory", script.question)
-    answers.append((script.question, candidate["candidate"], after))
-    then = narrator.ask("regulatory", script.question, script.as_of)
-    answers.append((f"{script.question} (as of {script.as_of})", candidate["candidate"], then))
+    answers.append(narrator.ask(candidate["candidate"], script.question))
+    answers.append(narrator.ask(candidate["candidate"], script.question, script.as_of))
 
     narrator.chapter("7  Clinical notes with names in them")
     t = time.monotonic()
@@ -80,8 +77,7 @@ def _chapters(narrator: Narrator, script: Script, marks: dict[str, float]) -> li
     clinical = narrator.judged("clinical", row["version"])
     if clinical["verdict"] == "pass":
         narrator.released(clinical)
-        reply = narrator.ask("clinical", script.clinical_question)
-        answers.append((script.clinical_question, clinical["candidate"], reply))
+        answers.append(narrator.ask(clinical["candidate"], script.clinical_question))
     marks["clinical_s"] = round(time.monotonic() - t, 1)
     _nothing_leaked(narrator, script.planted)
 
