@@ -30,7 +30,8 @@ ASKS = (
     "What is the threshold amount through December 31, {year}?",
     "State the threshold amount in effect in {year}.",
 )
-HISTORY = re.compile(r"(?P<time>\d+/(?:7|52|12)) hx of (?P<what>[a-z]+(?: [a-z]+)?)")
+HISTORY = re.compile(r"(?P<time>\d+/(?:7|52|12)) hx of (?P<what>[a-z]+(?: (?!and\b)[a-z]+)?)")
+"""Doctors' shorthand: 3/7 is three days, 2/52 two weeks, 4/12 four months."""
 
 
 def script(settings: Settings, data: Path) -> tuple[Settings, Script]:
@@ -46,7 +47,7 @@ def script(settings: Settings, data: Path) -> tuple[Settings, Script]:
     _write(goldens / "regulatory.jsonl", _thresholds(own, regulation))
     consultations = sorted((notes / "notes").glob("day1_*.json"))
     _write(goldens / "clinical.jsonl", _histories(consultations))
-    _consultations_domain(own)
+    _own_domains(own)
 
     from pipelines.samples.write import write
 
@@ -130,12 +131,17 @@ def _histories(notes: list[Path]) -> list[dict[str, Any]]:
     ]
 
 
-def _consultations_domain(settings: Settings) -> None:
-    """The clinical domain, reading the consultations' own columns."""
-    path = settings.configs / "domains" / "clinical.yaml"
-    values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    values["sources"] |= {"key": "id", "text": ["presenting_complaint", "note"], "title": None, "subject": [], "effective": None}
-    path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+def _own_domains(settings: Settings) -> None:
+    """The two domains, fitted to this data: the consultations' columns and shorthand, and as many goldens as there are."""
+    folder = settings.configs / "domains"
+    for name in ("regulatory", "clinical"):
+        values = yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8"))
+        values["gate"]["min_goldens"] = len(ASKS)
+        if name == "clinical":
+            values["sources"] |= {"key": "id", "text": ["presenting_complaint", "note"], "title": None, "subject": [], "effective": None}
+            ask = ["For how long has there been {what}?", "How long is the history of {what}?"]
+            values["task"]["rules"].append({"pattern": HISTORY.pattern, "ask": ask, "answer": "{time}", "swap": {"time": "number"}})
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
 
 
 def _worse(source: Path, target: Path) -> Path:
