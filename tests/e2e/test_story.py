@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -78,7 +79,7 @@ def mine(settings: Settings) -> Iterator[psutil.Process]:
 
 
 def checkpointed(settings: Settings) -> bool:
-    return any((settings.var / "work").rglob("*.safetensors"))
+    return any(re.fullmatch(r"checkpoint-\d+", path.name) for path in (settings.var / "work").glob("*/*"))
 
 
 def local(address: str) -> bool:
