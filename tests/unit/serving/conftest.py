@@ -284,13 +284,9 @@ def site(tmp_path_factory: pytest.TempPathFactory, model: Model, index_folders: 
 @pytest.fixture(scope="session")
 def triton_process(site: Site) -> Iterator[subprocess.Popen[bytes]]:
     """The real server; its shared memory is gone when it has stopped."""
-    from pipelines.errors import Unavailable
     from pipelines.serving import client, triton
 
-    try:
-        argv, env = triton.command(site.settings)
-    except Unavailable as error:
-        pytest.skip(str(error))
+    argv, env = triton.command(site.settings)
     site.settings.logs.mkdir(parents=True)
     with (site.settings.logs / "triton.log").open("wb") as log:
         process = subprocess.Popen(argv, env=env, stdout=log, stderr=log)
