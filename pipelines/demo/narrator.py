@@ -67,7 +67,7 @@ class Narrator:
         self.tell(f"delivered {name}: {len(files)} file(s), in force from {effective}, folder {known[name]}")
         return known[name]
 
-    def settled(self, domain: str, folder: str, seconds: float = 120) -> dict[str, Any]:
+    def settled(self, domain: str, folder: str, seconds: float = 240) -> dict[str, Any]:
         """Wait until the ledger has settled an arrival."""
 
         def look() -> dict[str, Any] | None:
@@ -82,13 +82,13 @@ class Narrator:
         self.seen.append(row)
         return row
 
-    def judged(self, domain: str, version: str, seconds: float = 420) -> dict[str, Any]:
+    def judged(self, domain: str, version: str, seconds: float = 600) -> dict[str, Any]:
         """Wait for the version's candidate and its verdict."""
 
         def planned() -> dict[str, Any] | None:
             return next((p for p in views.plans(self.settings, domain) if p["version"] == version and p["kind"] != "pending"), None)
 
-        plan = self.wait(planned, f"a plan for {version}", 120)
+        plan = self.wait(planned, f"a plan for {version}", 240)
         self.tell(f"plan for {version}: {plan['kind']}: {plan['reason']}")
 
         def assembled() -> dict[str, Any] | None:
@@ -114,7 +114,7 @@ class Narrator:
         domain = candidate["domain"]
         dag = f"{domain}.release"
         person = AirflowClient.of(self.settings, approver)
-        run_id = self.wait(lambda: self._run_of(candidate["candidate"]), "its release run", 60)
+        run_id = self.wait(lambda: self._run_of(candidate["candidate"]), "its release run", 180)
 
         def live() -> bool:
             self._stop_if_failed(person, dag, run_id)
@@ -130,14 +130,14 @@ class Narrator:
             return True
 
         if not live():
-            self.wait(answered, "Airflow to ask for the approval", 60)
+            self.wait(answered, "Airflow to ask for the approval", 180)
             self.wait(live, f"{candidate['candidate']} to be live", seconds)
         if any(row["release"] == candidate["candidate"] for row in views.live(self.settings, domain)):
             # The pointer has moved; the gateway follows within a second.
-            Caller.for_site(self.settings).wait_live(domain, candidate["candidate"], seconds=20)
+            Caller.for_site(self.settings).wait_live(domain, candidate["candidate"], seconds=60)
         self.tell(f"{candidate['candidate']} is live")
 
-    def ended(self, dag: str, run_id: str, seconds: float = 90) -> str:
+    def ended(self, dag: str, run_id: str, seconds: float = 240) -> str:
         """Wait until a run has ended; returns its state."""
         admin = AirflowClient.of(self.settings, "admin")
 

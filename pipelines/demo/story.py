@@ -93,7 +93,7 @@ def _chapters(narrator: Narrator, script: Script, marks: dict[str, float]) -> li
     row = narrator.settled("regulatory", narrator.deliver("regulatory", worse.name, worse.files, worse.effective, worse.source))
     _expect(row, "accepted")
     refused = narrator.judged("regulatory", row["version"])
-    state = narrator.wait(lambda: _run(narrator, refused["candidate"]), "its release run", 60)
+    state = narrator.wait(lambda: _run(narrator, refused["candidate"]), "its release run", 180)
     if narrator.ended("regulatory.release", state) != "failed":
         raise RatchetError("the run of a refused candidate ended green", where=state)
     now = pointer.current(narrator.settings, "regulatory")

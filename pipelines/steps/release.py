@@ -280,7 +280,7 @@ def canary(settings: Settings, domain_name: str, candidate_id: str) -> dict[str,
         return {"requests": 0, "skipped": f"{candidate_id} is {candidate.state}"}
     pointer.set_canary(settings, candidate_id, domain.rollout.canary_share)
     caller = Caller.for_site(settings)
-    caller.wait_for(candidate_id, seconds=30)
+    caller.wait_for(candidate_id, seconds=60)
     with reading(settings) as session:
         known_on = session.get_one(DatasetVersion, candidate.version_id).known_on
     questions = golden_sets.applicable(golden_sets.load(settings.configs / domain.gate.goldens), known_on)
@@ -312,7 +312,7 @@ def promote(settings: Settings, domain_name: str, candidate_id: str) -> dict[str
         return {"release": candidate_id, "moved": False, "state": state}
     moved = pointer.promote(settings, candidate_id, actor=approval.actor if approval else "ratchet")
     began = time.monotonic()
-    Caller.for_site(settings).wait_live(domain_name, candidate_id, seconds=10)
+    Caller.for_site(settings).wait_live(domain_name, candidate_id, seconds=30)
     return {"release": candidate_id, "moved": moved, "seen_after_s": round(time.monotonic() - began, 2)}
 
 
