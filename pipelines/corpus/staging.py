@@ -45,10 +45,11 @@ def repeals(documents: list[Document], subtrees: list[tuple[str, str]], standing
         )
         for key, day in subtrees
         for row in standing
-        if _is_below(row.key, key) and row.key not in delivered and row.holds(day)
+        if is_below(row.key, key) and row.key not in delivered and row.holds(day)
     ]
 
 
-def _is_below(key: str, top: str) -> bool:
+def is_below(key: str, top: str) -> bool:
+    """Whether an amendment of the subtree `top` reaches the paragraph `key`."""
     # "2-e-Interp-9" comments on "2-e"; in the regulation's tree it lies in the interpretations, not below it.
     return key.startswith(f"{top}-") and ("-Interp" in key) == ("-Interp" in top)

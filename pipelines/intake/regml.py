@@ -21,6 +21,7 @@ from xml.etree.ElementTree import Element, ParseError
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
+from pipelines.corpus.staging import is_below
 from pipelines.intake.landing import iso_date
 from pipelines.intake.records import RawRecord, Refusal, at, one_line
 
@@ -79,12 +80,7 @@ def repealed(records: Iterable[RawRecord], known: Iterable[str]) -> list[str]:
     records = list(records)
     delivered = {record.key for record in records}
     tops = [record.key for record in records if record.replaces_below]
-    return sorted(key for key in set(known) - delivered if any(_is_below(key, top) for top in tops))
-
-
-def _is_below(key: str, top: str) -> bool:
-    # "2-e-Interp-9" comments on "2-e"; in the tree it lies in the interpretations, not below it.
-    return key.startswith(f"{top}-") and ("-Interp" in key) == ("-Interp" in top)
+    return sorted(key for key in set(known) - delivered if any(is_below(key, top) for top in tops))
 
 
 def _notice(root: Element, origin: _Origin) -> Iterator[RawRecord | Refusal]:

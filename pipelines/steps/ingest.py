@@ -6,7 +6,6 @@ Raw text is read from the landing zone, masked in memory, and only the masked fo
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
@@ -230,8 +229,3 @@ def settle(settings: Settings, domain_name: str, arrival_ids: list[str]) -> dict
             todo="the others were published; tell the uploader, or deliver mended files",
         )
     return dict(Counter(row.state for row in rows))
-
-
-def landing_folder(settings: Settings, domain_name: str) -> Path:
-    """Where a domain's arrivals are delivered."""
-    return settings.landing_zone / domain_name
