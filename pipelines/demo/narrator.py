@@ -71,11 +71,13 @@ class Narrator:
         """Wait until the ledger has settled an arrival."""
 
         def look() -> dict[str, Any] | None:
-            for row in views.arrivals(self.settings, domain):
-                if row["folder"] == folder and row["state"] != "received":
-                    return row
+            row = next((row for row in views.arrivals(self.settings, domain) if row["folder"] == folder), None)
+            if row is None or row["state"] != "received":
+                return row
+            self._stop_if_failed(admin, f"{domain}.ingest", row["run"])
             return None
 
+        admin = AirflowClient.of(self.settings, "admin")
         row: dict[str, Any] = self.wait(look, f"{domain}/{folder} to be settled", seconds)
         became = f"{row['version']}, {row['documents']} documents" if row["state"] == "accepted" else row["reason"]
         self.tell(f"{row['arrival']}: {row['state']}: {became}")
@@ -85,21 +87,30 @@ class Narrator:
     def judged(self, domain: str, version: str, seconds: float = 600) -> dict[str, Any]:
         """Wait for the version's candidate and its verdict."""
 
+        admin = AirflowClient.of(self.settings, "admin")
+
         def planned() -> dict[str, Any] | None:
+            self._stop_if_failed(admin, f"{domain}.finetune", self._run_of_plan(domain, version))
             return next((p for p in views.plans(self.settings, domain) if p["version"] == version and p["kind"] != "pending"), None)
 
         plan = self.wait(planned, f"a plan for {version}", 240)
         self.tell(f"plan for {version}: {plan['kind']}: {plan['reason']}")
 
         def assembled() -> dict[str, Any] | None:
-            return next((c for c in views.candidates(self.settings, domain) if c["version"] == version), None)
+            found = next((c for c in views.candidates(self.settings, domain) if c["version"] == version), None)
+            if found is None:
+                self._stop_if_failed(admin, f"{domain}.finetune", self._run_of_plan(domain, version))
+            return found
 
         candidate: dict[str, Any] = self.wait(assembled, f"a candidate from {version}", seconds)
         self.tell(f"{candidate['candidate']} assembled: {candidate['adapter']}, {candidate['index']}")
 
         def verdict() -> dict[str, Any] | None:
             found = assembled()
-            return found if found and found["verdict"] else None
+            if found and found["verdict"]:
+                return found
+            self._stop_if_failed(admin, f"{domain}.release", found["run"] if found else None)
+            return None
 
         candidate = self.wait(verdict, f"the verdict on {candidate['candidate']}", 180)
         self.tell(f"gate: {candidate['verdict']}" + "".join(f"; {reason}" for reason in candidate["reasons"]))
@@ -177,10 +188,17 @@ class Narrator:
         rows = views.candidates(self.settings, candidate_id.split("/")[0])
         return next((row["run"] for row in rows if row["candidate"] == candidate_id), None)
 
-    def _stop_if_failed(self, person: AirflowClient, dag: str, run_id: str) -> None:
+    def _run_of_plan(self, domain: str, version: str) -> str | None:
+        return next((row["run"] for row in views.plans(self.settings, domain) if row["version"] == version), None)
+
+    def _stop_if_failed(self, person: AirflowClient, dag: str, run_id: str | None) -> None:
+        """Nobody is to wait minutes for what a red task will not bring."""
+        if run_id is None:
+            return
         with suppress(Unavailable):
             if person.run_state(dag, run_id) == "failed":
-                raise _RunFailed(f"{dag} {run_id} failed", todo="read its red task's log in Airflow's UI")
+                red = [task["task_id"] for task in person.tasks(dag, run_id) if task["state"] == "failed"]
+                raise _RunFailed(f"{dag} {run_id} failed in {', '.join(red) or 'no task'}", todo="read that task's log in Airflow's UI")
 
 
 class _RunFailed(RatchetError):

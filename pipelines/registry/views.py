@@ -121,6 +121,7 @@ def plans(settings: Settings, domain: str | None = None) -> list[Row]:
                 "reason": row.reason,
                 "cost": row.cost,
                 "done": _time(row.done_at),
+                "run": row.claimed_run,
             }
             for row in session.scalars(query)
         ]

@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import sysconfig
+from contextlib import suppress
 from pathlib import Path
 
 from pipelines.errors import Unavailable
@@ -38,11 +40,14 @@ def require() -> Path:
 
 
 def libpython_folder() -> Path:
-    """The folder of the shared libpython that Triton's stub loads. Unavailable where this Python has none."""
+    """The folder of the shared libpython that Triton's stub loads: that of the Python which made the serving environment.
+
+    Another build of the same version lacks symbols that this one's modules want, and the engine then dies at its first import.
+    Unavailable where there is none.
+    """
     name = f"libpython{sys.version_info.major}.{sys.version_info.minor}.so.1.0"
     given = os.environ.get("RATCHET_LIBPYTHON_DIR")
-    libdir = Path(sysconfig.get_config_var("LIBDIR") or "/usr/lib")
-    folders = [Path(given)] if given else [libdir, libdir / (sysconfig.get_config_var("MULTIARCH") or ""), Path(sys.base_prefix) / "lib"]
+    folders = [Path(given)] if given else _library_folders(venv() / "bin" / "python")
     for folder in folders:
         if (folder / name).is_file():
             return folder
@@ -51,3 +56,14 @@ def libpython_folder() -> Path:
         where=str(folders[0]),
         todo=f"`apt install {name.removesuffix('.so.1.0')}`, or set RATCHET_LIBPYTHON_DIR to its folder",
     )
+
+
+def _library_folders(python: Path) -> list[Path]:
+    """Where the installation behind an interpreter keeps its shared libraries; of this interpreter where that one does not run."""
+    ask = "import sys, sysconfig as s; print(s.get_config_var('LIBDIR'), s.get_config_var('MULTIARCH'), sys.base_prefix, sep='\n')"
+    found: list[str] = []
+    with suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run([str(python), "-I", "-c", ask], capture_output=True, text=True, timeout=30, check=True)
+        found = done.stdout.splitlines()
+    libdir, arch, prefix = found or [str(sysconfig.get_config_var("LIBDIR")), str(sysconfig.get_config_var("MULTIARCH")), sys.base_prefix]
+    return [Path(libdir), Path(libdir) / arch, Path(prefix) / "lib"]

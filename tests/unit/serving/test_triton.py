@@ -138,3 +138,15 @@ def test_every_serving_pin_is_exact_and_numpy_is_below_2() -> None:
     assert all(line.count("==") == 1 for line in lines)
     pins = dict(line.split("==") for line in lines)
     assert pins["numpy"].startswith("1.") and pins["nvidia-pytriton"] == "0.7.0"
+
+
+def test_libpython_is_that_of_the_python_behind_the_serving_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library, python = tmp_path / "lib" / "arch", tmp_path / "venv" / "bin" / "python"
+    library.mkdir(parents=True)
+    (library / f"libpython3.{sys.version_info.minor}.so.1.0").touch()
+    python.parent.mkdir(parents=True)
+    python.write_text(f"#!/bin/sh\nprintf '%s\\n' {tmp_path / 'lib'} arch /nowhere\n", encoding="utf-8")
+    python.chmod(0o755)
+    monkeypatch.setenv("RATCHET_TRITON_VENV", str(tmp_path / "venv"))
+    monkeypatch.delenv("RATCHET_LIBPYTHON_DIR", raising=False)
+    assert environment.libpython_folder() == library
