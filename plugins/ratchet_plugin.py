@@ -1,4 +1,4 @@
-"""What Airflow registers: the release board in its navigation. Triggers and operators beside this file are imported by name."""
+"""What Airflow registers: the release board, and MLflow, in its Browse menu. Triggers and operators are imported by name."""
 
 from __future__ import annotations
 
@@ -19,12 +19,22 @@ def _apps() -> list[dict[str, Any]]:
     return [{"app": make_app(), "url_prefix": "/release-board", "name": "Release board"}]
 
 
+def _mlflow() -> list[dict[str, Any]]:
+    if not SERVES_PAGES:
+        return []
+    from pipelines.config import load_settings
+
+    return [{"name": "MLflow", "href": load_settings().url("mlflow"), "destination": "nav", "category": "browse"}]
+
+
 class RatchetPlugin(AirflowPlugin):
     """The release board."""
 
     name = "ratchet"
     fastapi_apps = _apps()
+    # In the Browse menu. A lone top-level entry without a `url_route` is a button that does nothing in Airflow 3.3.2, and one with a
+    # `url_route` opens in an iframe whose sandbox forbids following links out of it.
     external_views = [  # noqa: RUF012
-        # Without a `url_route` it opens as a page of its own: the iframe Airflow would put it in forbids following links out of it.
-        {"name": "Releases", "href": "/release-board/", "destination": "nav"},
+        {"name": "Release board", "href": "/release-board/", "destination": "nav", "category": "browse"},
+        *_mlflow(),
     ]

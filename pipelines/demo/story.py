@@ -150,7 +150,7 @@ def _summary(narrator: Narrator, script: Script, answers: list[tuple[str, str, s
     )
     console.print("\n[bold]Where to look[/bold]")
     for name, url in (
-        ("Airflow, and Releases in its navigation", settings.url("airflow")),
+        ("Airflow; the release board is in its Browse menu", settings.url("airflow")),
         ("MLflow", settings.url("mlflow")),
         ("the gateway (OpenAI-compatible)", f"{settings.url('gateway')}/v1"),
     ):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from pipelines.config import Retrieval
 from pipelines.corpus.documents import Document
 from pipelines.manifest import sha256
 
@@ -37,14 +38,16 @@ class Chunk:
         return sha256(self.searched)
 
 
-def chunks(document: Document, words: int) -> list[Chunk]:
-    """Passages of at most `words` words, in order; none for a withdrawn document.
+def chunks(document: Document, rule: Retrieval) -> list[Chunk]:
+    """Passages of at most `chunk_words` words, in order; none for a withdrawn document.
 
-    Sentences stay whole where they fit. A longer one is cut after a comma, semicolon or colon, and between words only as a last resort.
+    Sentences stay whole where they fit, each a passage of its own unless `join_sentences`. A longer one is cut after a comma, semicolon
+    or colon, and between words only as a last resort.
     """
     if document.withdrawn:
         return []
-    texts = _pack(_pieces(document.text, words), words)
+    pieces = _pieces(document.text, rule.chunk_words)
+    texts = _pack(pieces, rule.chunk_words) if rule.join_sentences else [text for piece in pieces if (text := piece.strip())]
     label = cite(document.key)
     return [
         Chunk(

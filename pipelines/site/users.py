@@ -22,7 +22,7 @@ Stage = Literal["ingest", "finetune", "release"]
 Right = tuple[str, str]
 """(action, resource) in FAB's words; which DAGs a role may touch is said per DAG, by `access_control`."""
 
-VERSION = 3
+VERSION = 4
 """Raised when the rights below change, so that a running site takes them over."""
 
 _SEEN = (
@@ -40,6 +40,8 @@ RUN: tuple[Right, ...] = (
 )  # fmt: skip
 ANSWER: tuple[Right, ...] = (("can_edit", "HITL Detail"), ("menu_access", "HITL Detail"))
 SERVICE_ROLE = "Service"
+BOARD_ROLE = "Board"
+"""What Airflow's own Viewer lacks to be shown the release board in the Browse menu."""
 
 
 def role(domain: str, right: Literal["steward", "approver"]) -> str:
@@ -68,7 +70,7 @@ def domains(settings: Settings) -> dict[str, DomainConfig]:
 
 def roles(settings: Settings) -> dict[str, list[Right]]:
     """Every role we add to Airflow's own (Admin, Viewer, ...) with its rights."""
-    wanted: dict[str, list[Right]] = {SERVICE_ROLE: [*LOOK, ("can_read", "DAGs")]}
+    wanted: dict[str, list[Right]] = {SERVICE_ROLE: [*LOOK, ("can_read", "DAGs")], BOARD_ROLE: [("can_read", "Plugins")]}
     for name in domain_names(settings):  # broken ones too: their DAGs must parse at once when the file is mended
         wanted[role(name, "steward")] = [*LOOK, *RUN]
         wanted[role(name, "approver")] = [*LOOK, *ANSWER]
@@ -77,14 +79,14 @@ def roles(settings: Settings) -> dict[str, list[Right]]:
 
 def members(settings: Settings) -> dict[str, list[str]]:
     """User name -> Airflow roles. Stewards and approvers are whom the domain files name."""
-    users: dict[str, set[str]] = {"admin": {"Admin"}, "viewer": {"Viewer"}, secrets.SERVICE_USER: {SERVICE_ROLE}}
+    users: dict[str, set[str]] = {"admin": {"Admin"}, "viewer": {"Viewer", BOARD_ROLE}, secrets.SERVICE_USER: {SERVICE_ROLE}}
     for name, domain in domains(settings).items():
         for user in domain.roles.stewards:
             users.setdefault(user, set()).add(role(name, "steward"))
         for user in domain.roles.approvers:
             users.setdefault(user, set()).add(role(name, "approver"))
     for standard in ("steward", "approver"):
-        users.setdefault(standard, {"Viewer"})
+        users.setdefault(standard, {"Viewer", BOARD_ROLE})
     return {user: sorted(held) for user, held in sorted(users.items())}
 
 

@@ -138,7 +138,7 @@ def examples(settings: Settings, domain_name: str, version_id: str) -> Manifest:
         domain=domain_name,
         config={
             **domain.model_dump(mode="json", include={"task"}),
-            "chunk_words": domain.retrieval.chunk_words,
+            "passages": domain.retrieval.model_dump(mode="json", include={"chunk_words", "join_sentences"}),
             "count": domain.recipe.examples,
             "seed": domain.recipe.seed,
         },

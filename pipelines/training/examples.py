@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pipelines.config import DomainConfig, QuestionRule
+from pipelines.config import DomainConfig, QuestionRule, Retrieval
 from pipelines.corpus.documents import Document
 from pipelines.errors import BadInput, ConfigError
 from pipelines.manifest import sha256
@@ -95,7 +95,7 @@ def make(documents: list[Document], domain: DomainConfig, *, exclude_keys: set[s
     Rules get equal shares, whatever the number of paragraphs each matches. Documents named in `exclude_keys` (those the goldens cite)
     take no part, not even as distractors. BadInput when no rule matches anything that is left.
     """
-    passages = _passages(documents, exclude_keys, domain.retrieval.chunk_words)
+    passages = _passages(documents, exclude_keys, domain.retrieval)
     lexicon = tuple(sorted({word for _, text in passages for word in _WORD.findall(text.lower())}))
     rules = [_compile(index, rule, domain, lexicon) for index, rule in enumerate(domain.task.rules)]
     matches: dict[int, list[_Match]] = {}
@@ -214,13 +214,13 @@ def _distractor(
     return None
 
 
-def _passages(documents: Iterable[Document], exclude_keys: set[str], words: int) -> list[tuple[str, str]]:
+def _passages(documents: Iterable[Document], exclude_keys: set[str], rule: Retrieval) -> list[tuple[str, str]]:
     """(key, one-line text) of every passage, cut as retrieval cuts them, sorted: the order of rows in the warehouse must not matter."""
     found = {
         (document.key, flatten(chunk.text))
         for document in documents
         if not document.withdrawn and document.key not in exclude_keys
-        for chunk in chunks(document, words)
+        for chunk in chunks(document, rule)
     }
     return sorted(found)
 

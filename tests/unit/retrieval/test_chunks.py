@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from pipelines.config import Retrieval
 from pipelines.corpus.documents import document
 from pipelines.retrieval.chunks import chunks, cite
 
@@ -17,25 +18,33 @@ def doc(text: str) -> object:
     return document(key="1013-2-e-1", title="", text=text, valid_from="2011-01-01", arrival_id="a")
 
 
-@pytest.mark.parametrize("words", [3, 5, 10, 20, 100])
-def test_passages_are_short_literal_and_lose_nothing(words: int) -> None:
-    found = chunks(doc(TEXT), words)  # type: ignore[arg-type]
+@pytest.mark.parametrize("join", [True, False])
+@pytest.mark.parametrize("words", [10, 14, 20, 100])
+def test_passages_are_short_literal_and_lose_nothing(words: int, join: bool) -> None:
+    found = chunks(doc(TEXT), Retrieval(chunk_words=words, join_sentences=join))  # type: ignore[arg-type]
     assert all(len(chunk.text.split()) <= words and chunk.text in TEXT for chunk in found)
     assert " ".join(chunk.text for chunk in found).split() == TEXT.split()
 
 
 def test_sentences_stay_whole_where_they_fit() -> None:
-    texts = [chunk.text for chunk in chunks(doc(TEXT), 10)]  # type: ignore[arg-type]
+    texts = [chunk.text for chunk in chunks(doc(TEXT), Retrieval(chunk_words=10))]  # type: ignore[arg-type]
     assert texts[:2] == ["The lessor shall give the notice.", "Dr. A. Hale signed it on May 1, 2014!"]
 
 
+def test_a_sentence_has_a_passage_of_its_own_where_the_domain_says_so() -> None:
+    two = doc("The gate opens at 9. It closes at 5.")
+    assert [chunk.text for chunk in chunks(two, Retrieval(chunk_words=40))] == ["The gate opens at 9. It closes at 5."]  # type: ignore[arg-type]
+    alone = Retrieval(chunk_words=40, join_sentences=False)
+    assert [chunk.text for chunk in chunks(two, alone)] == ["The gate opens at 9.", "It closes at 5."]  # type: ignore[arg-type]
+
+
 def test_parts_are_numbered_only_when_there_are_several() -> None:
-    assert [chunk.paragraph for chunk in chunks(doc("One."), 10)] == ["§ 1013.2(e)(1)"]  # type: ignore[arg-type]
-    assert chunks(doc(TEXT), 10)[0].paragraph.startswith("§ 1013.2(e)(1) (part 1 of ")  # type: ignore[arg-type]
+    assert [chunk.paragraph for chunk in chunks(doc("One."), Retrieval(chunk_words=10))] == ["§ 1013.2(e)(1)"]  # type: ignore[arg-type]
+    assert chunks(doc(TEXT), Retrieval(chunk_words=10))[0].paragraph.startswith("§ 1013.2(e)(1) (part 1 of ")  # type: ignore[arg-type]
 
 
 def test_a_withdrawn_document_has_no_passages() -> None:
-    assert chunks(replace(doc(""), withdrawn=True), 10) == []  # type: ignore[type-var]
+    assert chunks(replace(doc(""), withdrawn=True), Retrieval(chunk_words=10)) == []  # type: ignore[type-var]
 
 
 @pytest.mark.parametrize(
