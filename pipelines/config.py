@@ -112,7 +112,7 @@ class Limits(Strict):
     expanded_mb: float = Field(500.0, gt=0, description="bytes that one file may become when it is decompressed, and text it may yield")
     expansion_ratio: float = Field(200.0, gt=1, description="decompressed to compressed; counts from the first MB on")
     seconds: float = Field(60.0, gt=0, description="reading one file, by the clock and by the processor")
-    memory_mb: int = Field(2_048, ge=256, description="address space of the process that reads")
+    memory_mb: int = Field(1_024, ge=256, description="address space of the process that reads")
 
 
 class Sources(Strict):

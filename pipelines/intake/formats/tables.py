@@ -69,6 +69,8 @@ def read_parquet(file: File, job: Job) -> Found:
             names = table.schema_arrow.names
             groups = table.metadata.num_row_groups
             size = sum(table.metadata.row_group(index).total_byte_size for index in range(groups))
+        except MemoryError:
+            raise  # Arrow's own is also one of its exceptions
         except (pa.ArrowException, OSError, ValueError):
             raise Bad("", "not readable as Parquet: damaged or cut short") from None
         if size > job.limits.expanded_mb * MB:
@@ -83,6 +85,8 @@ def read_parquet(file: File, job: Job) -> Found:
             try:
                 batch = next(batches, None)
                 values = [] if batch is None else batch.to_pylist()
+            except MemoryError:
+                raise
             except (pa.ArrowException, OSError, ValueError):
                 raise Bad(f"row {number + 1}", "not readable as Parquet from here on") from None
             if batch is None:
