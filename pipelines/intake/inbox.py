@@ -19,6 +19,7 @@ import logging
 import os
 import pwd
 import re
+import signal
 import stat
 import time
 import uuid
@@ -112,8 +113,8 @@ def _plain_files(inbox: Path) -> tuple[list[tuple[Path, os.stat_result]], int]:
 
 
 def _rested(seen: os.stat_result, now: float) -> float:
-    """Seconds since bytes or inode changed. A copy may bring an old mtime along; ctime cannot be set."""
-    return now - max(seen.st_mtime, seen.st_ctime)
+    """Seconds since bytes, name or inode changed. Not mtime: a copy may bring one along, from the past or the future."""
+    return now - seen.st_ctime
 
 
 def _being_written(path: Path) -> bool:
@@ -123,6 +124,8 @@ def _being_written(path: Path) -> bool:
     except OSError:
         return True
     try:
+        # Whoever opens the file for writing meanwhile breaks the lease with a signal; the default one would end this process.
+        fcntl.fcntl(handle, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     except BlockingIOError:
@@ -139,7 +142,7 @@ def _take(path: Path, seen: os.stat_result, folder: Path) -> None:
     name = path.name
     if not landing.is_plain(name):
         suffix = PurePosixPath(name).suffix
-        name = f"unnamed-{seen.st_ino}{suffix if re.fullmatch(r'[.][A-Za-z0-9]{1,10}', suffix) else ''}"
+        name = f"unnamed-{uuid.uuid4().hex[:12]}{suffix if re.fullmatch(r'[.][A-Za-z0-9]{1,10}', suffix) else ''}"
     target = folder / name
     try:
         now = path.lstat()
@@ -170,7 +173,12 @@ def _finish(settings: Settings, root: Path, folder: Path) -> str | None:
             folder.rmdir()
             return None
         today = settings.today or date.today().isoformat()
-        landing.seal(folder, uploader=_owner(first), source="inbox", effective=today)
+        before = {path: _state(path.lstat()) for path in folder.iterdir()}
+        seal_file = landing.seal(folder, uploader=_owner(first), source="inbox", effective=today)
+        if any(_state(path.lstat()) != state for path, state in before.items()):
+            # Written into while it was read: the next call sorts it out.
+            seal_file.unlink()
+            return None
     seal = landing.read_seal(folder)
     return landing.settle(folder, root, f"{seal.effective}-{seal.hash[:12]}").name
 
@@ -181,8 +189,12 @@ def _put_back_changed(inbox: Path, folder: Path) -> None:
         seen = path.lstat()
         if stat.S_ISREG(seen.st_mode) and seen.st_nlink == 1 and not _being_written(path):
             continue
-        target = inbox / path.name
-        path.rename(target if not target.exists() else inbox / f"{uuid.uuid4().hex[:8]}-{path.name}")
+        # A rename would replace what was uploaded under the same name since.
+        try:
+            os.link(path, inbox / path.name, follow_symlinks=False)
+        except FileExistsError:
+            os.link(path, inbox / f"{uuid.uuid4().hex[:8]}-{path.name}"[:255], follow_symlinks=False)
+        path.unlink()
 
 
 def _owner(path: Path) -> str:
