@@ -77,7 +77,7 @@ def part_key(key: str, part: str) -> str:
 
 def slug(text: str) -> str:
     """Words of a heading as part of a key."""
-    return re.sub(r"[\W_]+", "-", text.casefold()).strip("-")[:60] or "untitled"
+    return re.sub(r"[\W_]+", "-", text.casefold()).strip("-") or "untitled"
 
 
 def cut(shared: Head, job: Job, blocks: Iterable[Block]) -> Found:

@@ -79,8 +79,8 @@ def _blocks(node: Element, styles: dict[str, int]) -> Iterator[Block]:
         elif child.tag == f"{W}tbl":
             for row in child.iter(f"{W}tr"):
                 cells = [" ".join(line for _, line in _blocks(cell, {})) for cell in row.findall(f"{W}tc")]
-                if line := " | ".join(filter(None, cells)):
-                    yield 0, line
+                if any(cells):
+                    yield 0, one_line(" | ".join(cells))
         elif child.tag not in _LEFT_OUT:
             yield from _blocks(child, styles)
 

@@ -33,6 +33,7 @@ class _Blocks(HTMLParser):
         self._parts: list[str] = []
         self._level = 0
         self._in_row = False
+        self._cells = 0
         self._keep = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -47,9 +48,11 @@ class _Blocks(HTMLParser):
             if given.get("name") and given.get("content"):
                 self.fields[str(given["name"])] = one_line(str(given["content"]))
         elif tag in _CELLS:
-            self._parts.append(" | " if "".join(self._parts).strip() else "")
+            self._parts.append(" | " if self._cells else "")
+            self._cells += 1
         elif tag not in _INLINE:
             self._between(tag)
+            self._cells = 0 if tag == "tr" else self._cells
             self._in_row = self._in_row or tag == "tr"
             self._keep = self._keep or tag == "pre"
             self._level = int(tag[1]) if re.fullmatch("h[1-6]", tag) else self._level
@@ -77,7 +80,7 @@ class _Blocks(HTMLParser):
         """End the block under way."""
         lines = [one_line(line) if not self._keep else line.rstrip() for line in "".join(self._parts).split(_BREAK)]
         text = "\n".join(line for line in lines if line.strip())
-        if text.strip(" -"):
+        if text.strip(" -|"):
             self.blocks.append((self._level, text))
         self._parts, self._level = [], 0
 

@@ -56,6 +56,12 @@ def lines(element: Element, leave_out: frozenset[str] = frozenset()) -> str:
         parts.append("" if mark == _CELL else mark)
 
     walk(element, False)
-    found = ("".join(parts)).split(_LINE)
-    rows = (" | ".join(cell for part in line.split(_CELL) if (cell := one_line(part))) for line in found)
-    return "\n".join(row for row in rows if row)
+    return "\n".join(filter(None, (_row(line.split(_CELL)) for line in "".join(parts).split(_LINE))))
+
+
+def _row(cells: list[str]) -> str:
+    """Cells side by side, an empty one among them kept: the next must not move under its heading."""
+    found = [one_line(cell) for cell in cells]
+    if not any(found):
+        return ""
+    return one_line(" | ".join(found[1:] if len(found) > 1 and not found[0] else found))
