@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
 from pipelines.intake.formats.documents import placed
 from pipelines.intake.formats.files import MB, Bad, File, Found, Job, in_memory, load, seekable
@@ -87,13 +87,13 @@ def read_tar(file: File, job: Job) -> Found:
     """Records and refusals of every member, in one pass; TextGrids come last, because two of them may be one dialogue."""
     _require_level(job)
     grids: dict[str, tuple[str, bytes]] = {}
-    number = 0
+    number, stopped = 0, None
     with seekable(file, job) as raw:
         packed = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
         stream = io.BufferedReader(Metered(cast(BinaryIO, gzip.GzipFile(fileobj=raw)), job, raw.tell)) if packed else raw
         try:
-            with tarfile.open(fileobj=stream, mode="r|") as archive:
+            with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Strict) as archive:
                 for info in archive:
                     if info.isdir():
                         continue
@@ -102,8 +102,8 @@ def read_tar(file: File, job: Job) -> Found:
                     place, reason = _place(number, info.name), _unfit(info.name)
                     if not info.isreg() or info.issparse():
                         reason = reason or "a link or a special file"
-                    if reason is None and info.size > job.sources.max_file_mb * MB:
-                        reason = f"larger than {job.sources.max_file_mb:g} MB"
+                    elif info.size > job.sources.max_file_mb * MB:
+                        reason = reason or f"larger than {job.sources.max_file_mb:g} MB"
                     if reason:
                         yield Refusal(place, reason)
                         continue
@@ -114,25 +114,38 @@ def read_tar(file: File, job: Job) -> Found:
                         continue
                     member = in_memory(PurePosixPath(info.name).name, data)
                     yield from (placed(found, place) for found in job.inner(member, job.deeper()))
+        except Bad as bad:
+            stopped = bad.refusal
         except _DAMAGED:
-            raise Bad(f"after member {number}" if number else "", "not readable as tar: damaged or cut short") from None
+            stopped = Refusal(f"after member {number - 1}" if number > 1 else "", "not readable as tar: damaged or cut short")
         finally:
             # Before the file below it, or closing would try to read on.
             if packed:
                 stream.close()
 
     def grid(name: str) -> File | None:
-        return (
-            in_memory(PurePosixPath(name).name, grids[name][1], lambda other: grid(str(PurePosixPath(name).with_name(other))))
-            if name in grids
-            else None
-        )
+        if name not in grids:
+            return None
+        return in_memory(PurePosixPath(name).name, grids[name][1], lambda other: grid(str(PurePosixPath(name).with_name(other))))
 
     for name, (place, _) in grids.items():
         if one := grid(name):
             yield from (placed(found, place) for found in job.inner(one, job.deeper()))
-    if number == 0:
+    if stopped:
+        yield stopped
+    elif number == 0:
         raise Bad("", "the archive is empty")
+
+
+class _Strict(tarfile.TarInfo):
+    """Headers of an archive that has to end as the standard says: the library takes one that was cut in a header for a whole one."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> Self:
+        try:
+            return super().fromtarfile(tarfile_)
+        except (tarfile.TruncatedHeaderError, tarfile.EmptyHeaderError):  # type: ignore[attr-defined]
+            raise tarfile.ReadError("cut short") from None
 
 
 @contextmanager
