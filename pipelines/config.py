@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pipelines.errors import ConfigError, NotFound
 
@@ -95,17 +96,60 @@ class Settings(Strict):
 # --- a domain ---------------------------------------------------------------------------------------------------------
 
 
+Format = Literal[
+    "text", "markdown", "html", "pdf", "docx", "csv", "json", "jsonl", "parquet", "regml", "ecfr", "ccda", "fhir", "textgrid", "zip", "tar"
+]
+
+
+class Limits(Strict):
+    """What one delivered file may cost. What goes beyond is refused with the limit in the reason; the other files go on."""
+
+    record_mb: float = Field(10.0, gt=0, description="text of one record")
+    depth: int = Field(64, ge=4, le=200, description="nesting of XML, JSON and Markdown")
+    pages: int = Field(5_000, ge=1, description="pages of one PDF")
+    archive_depth: int = Field(2, ge=1, le=8, description="archives inside archives; 1 takes none inside another")
+    members: int = Field(10_000, ge=1, description="members of one archive, those of inner archives counted")
+    expanded_mb: float = Field(500.0, gt=0, description="bytes that one file may become when it is decompressed, and text it may yield")
+    expansion_ratio: float = Field(200.0, gt=1, description="decompressed to compressed; counts from the first MB on")
+    seconds: float = Field(60.0, gt=0, description="reading one file, by the clock and by the processor")
+    memory_mb: int = Field(1_024, ge=256, description="address space of the process that reads")
+
+
 class Sources(Strict):
     """How this domain's files become documents."""
 
-    formats: tuple[Literal["regml", "csv", "json", "jsonl", "text", "textgrid"], ...]
-    key: str = Field("id", description="CSV / JSON column that holds the record's stable key")
-    text: tuple[str, ...] = Field(("text",), description="CSV / JSON columns joined, in order, into the document's text")
+    formats: tuple[Format, ...]
+    key: str = Field("id", description="column that holds the record's stable key; of Markdown and HTML, the front matter or meta name")
+    text: tuple[str, ...] = Field(("text",), description="columns joined, in order, into the document's text")
     title: str | None = None
     effective: str | None = Field(None, description="column with the record's date; else the arrival's effective date")
     subject: tuple[str, ...] = Field((), description="columns that name the person a record is about")
+    file_name: str | None = Field(
+        None, description="regular expression of whole file names without suffix; its groups key, date and subject are the record's"
+    )
+    split: Literal["whole", "section"] = Field(
+        "whole", description="section: one record per heading (Markdown, HTML, DOCX), page (PDF) or section (C-CDA, FHIR Composition)"
+    )
+    dated_by: Literal["delivery", "document"] = Field(
+        "delivery", description="document: C-CDA, FHIR and eCFR documents carry their own date; the day of a visit is an identifier"
+    )
+    encoding: Literal["utf-8", "iso-8859-1", "cp1252", "utf-16"] = Field("utf-8", description="of text, Markdown, HTML, CSV and TextGrid")
+    delimiter: str = Field(",", min_length=1, max_length=1, description="between the fields of a CSV row")
     quiet_seconds: float = Field(5.0, ge=0)
     max_file_mb: float = Field(50.0, gt=0)
+    limits: Limits = Limits()
+
+    @field_validator("file_name")
+    @classmethod
+    def _groups_are_known(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                groups = set(re.compile(value).groupindex)
+            except re.error as error:
+                raise ValueError(f"not a regular expression: {error}") from None
+            if unknown := sorted(groups - {"key", "date", "subject"}):
+                raise ValueError(f"there is no group {unknown[0]!r}: groups are key, date, subject")
+        return value
 
 
 class Expectation(Strict):

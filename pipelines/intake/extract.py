@@ -9,8 +9,8 @@ from pathlib import Path
 from pipelines.config import DomainConfig
 from pipelines.corpus.documents import Document, document
 from pipelines.errors import MaskingFailed
-from pipelines.intake import formats, landing
-from pipelines.intake.records import RawRecord
+from pipelines.intake import landing, reader
+from pipelines.intake.records import RawRecord, Refusal
 from pipelines.masking.mask import Masker
 from pipelines.state.ledger import Line
 
@@ -39,16 +39,17 @@ def extract(folder: Path, domain: DomainConfig, effective: str) -> Extracted:
     seal = landing.verify(folder)
     found = Extracted()
     seen: set[tuple[str, str]] = set()
-    for file in sorted(seal.files, key=lambda one: one.name):
-        for item in formats.read(folder / file.name, domain.sources, effective=effective, where=""):
-            if isinstance(item, formats.Refusal):
-                found.refusals.append(Line(file.file_id, item.place, "refused", reason=item.reason))
-            elif (item.key, item.valid_from) in seen:
-                reason = "this arrival holds another text of the same key and date before it"
-                found.refusals.append(Line(file.file_id, item.place, "refused", reason=reason))
-            else:
-                seen.add((item.key, item.valid_from))
-                found.records.append((item, file.file_id))
+    with reader.isolated(domain.sources) as read:
+        for file in sorted(seal.files, key=lambda one: one.name):
+            for item in read(folder / file.name, effective):
+                if isinstance(item, Refusal):
+                    found.refusals.append(Line(file.file_id, item.place, "refused", reason=item.reason))
+                elif (item.key, item.valid_from) in seen:
+                    reason = "this arrival holds another text of the same key and date before it"
+                    found.refusals.append(Line(file.file_id, item.place, "refused", reason=reason))
+                else:
+                    seen.add((item.key, item.valid_from))
+                    found.records.append((item, file.file_id))
     return found
 
 

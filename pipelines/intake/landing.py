@@ -14,7 +14,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
@@ -22,10 +22,12 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from pipelines.config import Settings
 from pipelines.errors import ArrivalRefused
+from pipelines.intake.records import iso_date
 from pipelines.manifest import sha256, sha256_file
 from pipelines.state.ledger import Delivery
 
 SEAL_NAME = "arrival.json"
+INBOX = "inbox"
 MAX_SEAL_BYTES = 4_000_000
 MAX_FILES = 10_000
 
@@ -66,13 +68,6 @@ class Seal(BaseModel):
         """SHA-256 over source, effective date and files in order of name."""
         files = sorted((file.name, file.sha256, file.bytes) for file in self.files)
         return sha256({"source": self.source, "effective": self.effective, "files": files})
-
-
-def iso_date(value: str) -> str:
-    """The value, if it is a calendar date written YYYY-MM-DD; ValueError otherwise."""
-    if len(value) != 10 or date.fromisoformat(value).isoformat() != value:
-        raise ValueError("not a date written YYYY-MM-DD")
-    return value
 
 
 def file_id(digest: str, name: str) -> str:
@@ -161,11 +156,11 @@ def read_delivery(folder: Path) -> Delivery:
 
 
 def sealed(settings: Settings, domain: str) -> list[Path]:
-    """A domain's sealed folders, by name. Hidden folders are deliveries under way."""
+    """A domain's sealed folders, by name. Hidden folders are deliveries under way; the inbox is never one, whatever lies in it."""
     root = settings.landing_zone / domain
     if not root.is_dir():
         return []
-    folders = [path for path in root.iterdir() if not path.name.startswith(".") and path.is_dir() and not path.is_symlink()]
+    folders = [path for path in root.iterdir() if path.name[0] != "." and path.name != INBOX and path.is_dir() and not path.is_symlink()]
     return sorted(path for path in folders if (path / SEAL_NAME).is_file())
 
 
@@ -191,13 +186,13 @@ def deliver(settings: Settings, domain: str, files: list[Path], *, uploader: str
         for path in files:
             shutil.copyfile(path, incoming / path.name)
         seal(incoming, uploader=uploader, source=source, effective=effective)
-        return _settle(incoming, root, f"{effective}-{read_seal(incoming).hash[:12]}")
+        return settle(incoming, root, f"{effective}-{read_seal(incoming).hash[:12]}")
     except BaseException:
         shutil.rmtree(incoming, ignore_errors=True)
         raise
 
 
-def _settle(incoming: Path, root: Path, name: str) -> Path:
+def settle(incoming: Path, root: Path, name: str) -> Path:
     """Rename to the first free of name, name-2, name-3 ...: the folder appears whole, and equal deliveries get folders of their own."""
     for number in range(1, 10_000):
         target = root / (name if number == 1 else f"{name}-{number}")
@@ -220,8 +215,17 @@ def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
 
 def _require_plain(name: str, where: str) -> None:
     """Refuse a name that could lead out of the folder or hide in it."""
-    if name == SEAL_NAME or name.startswith(".") or any(c in "/\\" or ord(c) < 32 for c in name) or len(name.encode()) > 255:
+    if not is_plain(name):
         raise ArrivalRefused("a file name is not plain", where=where, todo="no path, no leading dot, no control character")
+
+
+def is_plain(name: str) -> bool:
+    """Whether a file of an arrival may have this name."""
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        return False
+    return name != SEAL_NAME and name[:1] not in ("", ".") and not any(c in "/\\" or ord(c) < 32 for c in name) and size <= 255
 
 
 def _faults(error: ValidationError) -> str:

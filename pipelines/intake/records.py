@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +41,10 @@ def at(where: str, inner: str) -> str:
 def one_line(text: str) -> str:
     """Runs of white space as one space."""
     return " ".join(text.split())
+
+
+def iso_date(value: str) -> str:
+    """The value, if it is a calendar date written YYYY-MM-DD; ValueError otherwise."""
+    if len(value) != 10 or date.fromisoformat(value).isoformat() != value:
+        raise ValueError("not a date written YYYY-MM-DD")
+    return value

@@ -21,12 +21,10 @@ from xml.etree.ElementTree import Element, ParseError
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from pipelines.corpus.staging import is_below
-from pipelines.intake.landing import iso_date
-from pipelines.intake.records import RawRecord, Refusal, at, one_line
+from pipelines.intake.records import RawRecord, Refusal, at, iso_date, one_line
 
 NS = "{eregs}"
-MAX_DEPTH = 60
+MAX_DEPTH = 64
 _PARAGRAPHS = (f"{NS}paragraph", f"{NS}interpParagraph")
 _HEADINGS = (f"{NS}title", f"{NS}subject", f"{NS}appendixTitle")
 _LABEL = re.compile(r"[0-9A-Za-z][0-9A-Za-z._()\[\]-]{0,159}")
@@ -42,7 +40,7 @@ class _Origin:
     where: str
 
 
-def read(data: bytes, where: str) -> Iterator[RawRecord | Refusal]:
+def read(data: bytes, where: str, depth: int = MAX_DEPTH) -> Iterator[RawRecord | Refusal]:
     """Records of a regulation, or the changes of a notice in order, each key once. A file that is not RegML is one refusal."""
     try:
         root: Element = fromstring(data, forbid_dtd=True)
@@ -55,8 +53,8 @@ def read(data: bytes, where: str) -> Iterator[RawRecord | Refusal]:
     if kind not in ("regulation", "notice"):
         yield Refusal(where, "not RegML: the root element is neither an eregs regulation nor a notice")
         return
-    if _too_deep(root):
-        yield Refusal(where, f"elements are nested more than {MAX_DEPTH} deep")
+    if _too_deep(root, depth):
+        yield Refusal(where, f"elements are nested more than {depth} deep")
         return
     number, effective = (one_line(root.findtext(f"{NS}preamble/{NS}{name}") or "") for name in ("documentNumber", "effectiveDate"))
     if not re.fullmatch(r"[0-9A-Za-z][0-9A-Za-z_.-]{0,59}", number):
@@ -77,6 +75,9 @@ def read(data: bytes, where: str) -> Iterator[RawRecord | Refusal]:
 
 def repealed(records: Iterable[RawRecord], known: Iterable[str]) -> list[str]:
     """Keys among `known` that lie below a replaced or deleted one and are not delivered themselves, sorted."""
+    # Not at the top: the process that reads delivered files loads as little as it can.
+    from pipelines.corpus.staging import is_below
+
     records = list(records)
     delivered = {record.key for record in records}
     tops = [record.key for record in records if record.replaces_below]
@@ -194,11 +195,11 @@ def _flatten(node: Element) -> str:
     return one_line("".join(parts))
 
 
-def _too_deep(root: Element) -> bool:
+def _too_deep(root: Element, limit: int) -> bool:
     level, depth = [root], 0
     while level:
         depth += 1
-        if depth > MAX_DEPTH:
+        if depth > limit:
             return True
         level = [child for node in level for child in node]
     return False
