@@ -19,9 +19,8 @@ for domain in good_domains():
         claimed = claim("ingest", name)
         prepared = task(prepare).partial(domain=name).expand(arrival_id=claimed)
         # Whatever could be prepared is published: one bad arrival does not hold up the others.
-        publish = task(call("ingest.publish"), task_id="publish", trigger_rule="all_done_min_one_success")
-        published = publish(name, claimed)
-        told = announce(asset("dataset", name), "ingest.newly_published", name, "{{ dag.dag_id }}", "{{ run_id }}")
+        published = task(call("publish.publish"), task_id="publish", trigger_rule="all_done_min_one_success")(name, claimed)
+        told = announce(asset("dataset", name), "publish.newly_published", name, "{{ dag.dag_id }}", "{{ run_id }}")
         settled = task(call("ingest.settle"), task_id="settle", retries=0)(name, claimed)
         prepared >> published >> [told, settled]
         prepared >> settled

@@ -210,10 +210,10 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train the domain's adapter by hand, on this host, outside Airflow."""
-    from pipelines.steps import ingest, learn
+    from pipelines.steps import learn, publish
 
     settings = load_settings()
-    newest = ingest.latest(settings, domain)
+    newest = publish.latest(settings, domain)
     if version is None and newest is None:
         raise BadInput(f"{domain} has no dataset version", todo="deliver something first: `ratchet arrive`")
     manifest = learn.train(settings, domain, version or (newest.id if newest else ""))

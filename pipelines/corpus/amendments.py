@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from pipelines.corpus.chain import part_of
 from pipelines.corpus.documents import FOREVER, Document
 
 _NUMBERED = re.compile(r"\d{4}-\d+(_\d+)?")
@@ -41,7 +42,7 @@ class Folded:
     rows: list[Row]
     touched: set[str]
     changed: dict[str, int]
-    """Counts of added, superseded, withdrawn, unchanged: their sum is the number of delivered documents."""
+    """Counts of added, superseded, withdrawn, unchanged."""
 
 
 def fold(state: Iterable[Row], arriving: Iterable[Document]) -> Folded:
@@ -63,6 +64,40 @@ def fold(state: Iterable[Row], arriving: Iterable[Document]) -> Folded:
     touched = {key for key in by_key if after[key] != before.get(key)}
     rows = [row for key in sorted(after) for row in after[key]]
     return Folded(rows, touched, dict(changed))
+
+
+def replaced(folded: Folded, parts: dict[str, list[Document]], delivered: int) -> Folded:
+    """The same state with whole parts replaced by what their chain's replay gives; `delivered` documents of this arrival are of the chain.
+
+    Counts are of rows that are new: a text that follows another supersedes it.
+    """
+    before = {key: [row.document for row in rows] for key, rows in _by_key(folded.rows, parts).items()}
+    after: dict[str, list[Document]] = {}
+    for row in sorted((row for rows in parts.values() for row in rows), key=lambda one: (one.key, one.valid_from)):
+        after.setdefault(row.key, []).append(row)
+    touched = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
+    changed = Counter(folded.changed)
+    for key in touched:
+        known = {(row.valid_from, row.content, row.withdrawn) for row in before.get(key, [])}
+        for index, row in enumerate(after.get(key, [])):
+            if (row.valid_from, row.content, row.withdrawn) not in known:
+                follows = index > 0 and not after[key][index - 1].withdrawn
+                changed["withdrawn" if row.withdrawn else "superseded" if follows else "added"] += 1
+    new = sum(changed[name] - folded.changed[name] for name in ("added", "superseded", "withdrawn"))
+    changed["unchanged"] += max(0, delivered - new)
+    kept = [row for row in folded.rows if part_of(row.document.key) not in parts]
+    rows = sorted(
+        [*kept, *(Row(row) for rows in after.values() for row in rows)], key=lambda one: (one.document.key, one.document.valid_from)
+    )
+    return Folded(rows, folded.touched | touched, dict(changed))
+
+
+def _by_key(rows: Iterable[Row], parts: Iterable[str]) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        if part_of(row.document.key) in parts:
+            found.setdefault(row.document.key, []).append(row)
+    return found
 
 
 def _state_one(statements: dict[str, Document], document: Document) -> str:

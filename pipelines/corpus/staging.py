@@ -3,53 +3,63 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from pipelines.corpus.documents import Document, document
+from pipelines.corpus.chain import Link, Step
+from pipelines.corpus.documents import Document
 from pipelines.state.ledger import Line
 
 
-def write(folder: Path, documents: list[Document], lines: list[Line], subtrees: list[tuple[str, str]]) -> None:
+@dataclass(frozen=True, slots=True)
+class Chained:
+    """What one source document of an arrival says beside its texts."""
+
+    link: Link
+    places: tuple[int, ...]
+    """Its rows among the arrival's documents."""
+    subtrees: tuple[str, ...] = ()
+    headless: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """An arrival's documents and account, and the links of amendment chains among them."""
+
+    documents: list[Document]
+    lines: list[Line] = field(default_factory=list)
+    chained: list[Chained] = field(default_factory=list)
+
+    def steps(self) -> list[Step]:
+        """Its links with their texts, ready to be replayed."""
+        return [
+            Step(one.link, tuple(self.documents[place] for place in one.places), frozenset(one.subtrees), frozenset(one.headless))
+            for one in self.chained
+        ]
+
+    def unchained(self) -> list[Document]:
+        """Documents that belong to no chain."""
+        taken = {place for one in self.chained for place in one.places}
+        return [row for place, row in enumerate(self.documents) if place not in taken]
+
+
+def write(folder: Path, staged: Staged) -> None:
     """Fill a staging folder."""
     import pyarrow as pa
     import pyarrow.parquet as parquet
 
-    parquet.write_table(pa.Table.from_pylist([asdict(row) for row in documents]), folder / "documents.parquet")
-    account = {"lines": [asdict(line) for line in lines], "subtrees": subtrees}
+    parquet.write_table(pa.Table.from_pylist([asdict(row) for row in staged.documents]), folder / "documents.parquet")
+    account = {"lines": [asdict(line) for line in staged.lines], "chained": [asdict(one) for one in staged.chained]}
     (folder / "account.json").write_text(json.dumps(account), encoding="utf-8")
 
 
-def read(folder: Path) -> tuple[list[Document], list[Line], list[tuple[str, str]]]:
+def read(folder: Path) -> Staged:
     """What `write` wrote."""
     import pyarrow.parquet as parquet
 
     documents = [Document(**row) for row in parquet.read_table(folder / "documents.parquet").to_pylist()]
     account = json.loads((folder / "account.json").read_text(encoding="utf-8"))
-    return documents, [Line(**line) for line in account["lines"]], [(key, day) for key, day in account["subtrees"]]
-
-
-def repeals(documents: list[Document], subtrees: list[tuple[str, str]], standing: list[Document]) -> list[Document]:
-    """Withdrawals for what stands below an amended key on the amendment's day and is not delivered with it."""
-    delivered = {row.key for row in documents}
-    by_place = {(row.key, row.valid_from): row for row in documents}
-    return [
-        document(
-            key=row.key,
-            title=row.title,
-            text="",
-            valid_from=day,
-            arrival_id=by_place[key, day].arrival_id,
-            source=by_place[key, day].source,
-            withdrawn=True,
-        )
-        for key, day in subtrees
-        for row in standing
-        if is_below(row.key, key) and row.key not in delivered and row.holds(day)
+    chained = [
+        Chained(Link(**one["link"]), tuple(one["places"]), tuple(one["subtrees"]), tuple(one["headless"])) for one in account["chained"]
     ]
-
-
-def is_below(key: str, top: str) -> bool:
-    """Whether an amendment of the subtree `top` reaches the paragraph `key`."""
-    # "2-e-Interp-9" comments on "2-e"; in the regulation's tree it lies in the interpretations, not below it.
-    return key.startswith(f"{top}-") and ("-Interp" in key) == ("-Interp" in top)
+    return Staged(documents, [Line(**line) for line in account["lines"]], chained)

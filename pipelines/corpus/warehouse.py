@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from pipelines.config import DomainConfig, Settings
-from pipelines.corpus.amendments import Folded, Restated, Row, fold
+from pipelines.corpus.amendments import Folded, Restated, Row, fold, replaced
 from pipelines.corpus.documents import Document, faults, state_of
 from pipelines.errors import ArrivalRefused, Conflict, NotFound
 
@@ -56,8 +56,12 @@ def publish(
     *,
     version_id: str,
     parent_snapshot: int | str | None,
+    parts: dict[str, list[Document]] | None = None,
+    chained: int = 0,
 ) -> Published:
     """Fold an arrival's documents into the parent's state and tag the result `version_id`. The same call again gives the same answer.
+
+    `parts` replaces whole parts by what their chain's replay gave, to which `chained` documents of this arrival belong.
 
     ArrivalRefused when the new state does not stand the audit; `main` is then where it was. Conflict when the version belongs to another
     arrival, or `main` is not at the parent: the control database and the warehouse would part ways.
@@ -65,14 +69,15 @@ def publish(
     with _alone(settings, domain.domain):
         table = _open_or_create(settings, domain.domain)
         if (tag := table.refs().get(version_id)) is not None:
-            return _answer_again(table, tag.snapshot_id, version_id, arrival_id, rows)
+            summary = _summary(table, tag.snapshot_id, version_id, arrival_id)
+            return _published(tag.snapshot_id, replaced(fold(_rows(table, int(summary[_PARENT])), rows), parts or {}, chained))
         parent = _parent(table, domain.domain, parent_snapshot)
         branch = f"audit-{arrival_id}"
         if branch in table.refs():
             table.manage_snapshots().remove_branch(branch).commit()  # what a crash left behind
 
         state = _rows(table, parent)
-        folded = fold(state, rows)
+        folded = replaced(fold(state, rows), parts or {}, chained)
         table.manage_snapshots().create_branch(parent, branch).commit()
         _write(table, branch, state, folded, {_ARRIVAL: arrival_id, _PARENT: str(parent)})
         snapshot = table.refs()[branch].snapshot_id
@@ -125,7 +130,8 @@ def _in_force_before(rows: Any, after: Document) -> Document | None:
 # --- write, audit, publish --------------------------------------------------------------------------------------------
 
 
-def _answer_again(table: Any, snapshot_id: int, version_id: str, arrival_id: str, rows: list[Document]) -> Published:
+def _summary(table: Any, snapshot_id: int, version_id: str, arrival_id: str) -> Any:
+    """What the snapshot behind a version says of itself. Conflict when it is another arrival's."""
     summary = table.snapshot_by_id(snapshot_id).summary.additional_properties
     if summary.get(_ARRIVAL) != arrival_id:
         raise Conflict(
@@ -133,7 +139,7 @@ def _answer_again(table: Any, snapshot_id: int, version_id: str, arrival_id: str
             where=version_id,
             todo="a publish was interrupted, or another runs: clear the task that published it, then this one",
         )
-    return _published(snapshot_id, fold(_rows(table, int(summary[_PARENT])), rows))
+    return summary
 
 
 def _parent(table: Any, domain_name: str, parent_snapshot: int | str | None) -> int:

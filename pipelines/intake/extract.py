@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipelines.config import DomainConfig
+from pipelines.corpus.chain import Link, part_of
 from pipelines.corpus.documents import Document, document
+from pipelines.corpus.staging import Chained, Staged
 from pipelines.errors import MaskingFailed
 from pipelines.intake import landing, reader
 from pipelines.intake.records import RawRecord, Refusal
@@ -23,42 +25,36 @@ class Extracted:
     refusals: list[Line] = field(default_factory=list)
 
 
-@dataclass(slots=True)
-class Masked:
-    """Documents ready to be staged, the account of them, identifiers removed by kind, and keys whose subtree they replace."""
-
-    documents: list[Document]
-    lines: list[Line]
-    counts: dict[str, int]
-    subtrees: list[tuple[str, str]]
-    """(key, valid_from) of amendments that stand for everything below the key."""
-
-
 def extract(folder: Path, domain: DomainConfig, effective: str) -> Extracted:
     """Verify the seal and read every file. ArrivalRefused when the seal does not hold; a bad file or record is a line, not an error."""
     seal = landing.verify(folder)
     found = Extracted()
-    seen: set[tuple[str, str]] = set()
+    seen: set[tuple[str, str, str | None]] = set()
     with reader.isolated(domain.sources) as read:
         for file in sorted(seal.files, key=lambda one: one.name):
             for item in read(folder / file.name, effective):
                 if isinstance(item, Refusal):
                     found.refusals.append(Line(file.file_id, item.place, "refused", reason=item.reason))
-                elif (item.key, item.valid_from) in seen:
+                elif (item.key, item.valid_from, item.amends) in seen:
                     reason = "this arrival holds another text of the same key and date before it"
                     found.refusals.append(Line(file.file_id, item.place, "refused", reason=reason))
                 else:
-                    seen.add((item.key, item.valid_from))
+                    seen.add((item.key, item.valid_from, item.amends))
                     found.records.append((item, file.file_id))
     return found
 
 
-def mask(records: list[tuple[RawRecord, str]], masker: Masker, arrival_id: str, domain: DomainConfig) -> Masked:
-    """Mask every record in memory. MaskingFailed when one cannot be masked: the arrival stops, nothing of it is written."""
+def mask(found: Extracted, masker: Masker, arrival_id: str, domain: DomainConfig) -> tuple[Staged, dict[str, int]]:
+    """Mask every record in memory: what is to be staged, and identifiers removed by kind.
+
+    MaskingFailed when one cannot be masked: the arrival stops, nothing of it is written.
+    """
     public = domain.privacy.profile == "public"
-    made = Masked([], [], {}, [])
+    documents: list[Document] = []
+    lines: list[Line] = []
+    links: dict[Link, list[int]] = {}
     counts: Counter[str] = Counter()
-    for record, file in records:
+    for place, (record, file) in enumerate(found.records):
         key = record.key if public else masker.surrogate(record.key)
         try:
             title, text = masker.mask(record.title, record.subjects), masker.mask(record.text, record.subjects)
@@ -75,9 +71,17 @@ def mask(records: list[tuple[RawRecord, str]], masker: Masker, arrival_id: str, 
             source=record.source,
             withdrawn=record.withdrawn,
         )
-        made.documents.append(row)
-        made.lines.append(Line(file, record.place, "accepted", key=key, content=row.content))
-        if record.replaces_below:
-            made.subtrees.append((key, record.valid_from))
-    made.counts = dict(counts)
-    return made
+        documents.append(row)
+        lines.append(Line(file, record.place, "accepted", key=key, content=row.content))
+        if record.amends is not None:
+            links.setdefault(Link(part_of(key), record.source, record.valid_from, record.amends), []).append(place)
+    chained = [
+        Chained(
+            link,
+            tuple(places),
+            subtrees=tuple(documents[place].key for place in places if found.records[place][0].replaces_below),
+            headless=tuple(documents[place].key for place in places if found.records[place][0].keeps_heading),
+        )
+        for link, places in links.items()
+    ]
+    return Staged(documents, lines + found.refusals, chained), dict(counts)

@@ -23,6 +23,11 @@ class RawRecord:
     """Where in the file: a row, a paragraph label. Never a value."""
     replaces_below: bool = False
     """An amendment that stands for its whole subtree: what lies below the key and is not delivered with it is repealed."""
+    keeps_heading: bool = False
+    """A change of the content alone: the paragraph keeps the heading it has."""
+    amends: str | None = None
+    """Number of the source document that this record's file changes, `@date` added where the source tells two of one number apart; empty
+    for a whole text; None where the source knows no such chain."""
 
 
 @dataclass(frozen=True, slots=True)

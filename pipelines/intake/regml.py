@@ -6,9 +6,9 @@ regulation's. Tables of contents are ignored. A heading that has no content of i
 picture without alternative text is refused.
 
 A change that replaces a paragraph replaces everything below it too (checked against the consolidated Reg M and Reg B); the reader does
-not know what was there, so it says `replaces_below`, and `repealed` finds the keys.
+not know what was there, so it says `replaces_below`, and which document the notice amends; `corpus.chain` replays both.
 
-Not covered: a change of one part of a paragraph (`subpath`) other than its content; the title then stays unknown to the new text.
+Not covered: a change of one part of a paragraph (`subpath`) other than its content.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ NS = "{eregs}"
 MAX_DEPTH = 64
 _PARAGRAPHS = (f"{NS}paragraph", f"{NS}interpParagraph")
 _HEADINGS = (f"{NS}title", f"{NS}subject", f"{NS}appendixTitle")
+_NUMBER = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.-]{0,59}")
 _LABEL = re.compile(r"[0-9A-Za-z][0-9A-Za-z._()\[\]-]{0,159}")
 
 
@@ -57,7 +58,7 @@ def read(data: bytes, where: str, depth: int = MAX_DEPTH) -> Iterator[RawRecord 
         yield Refusal(where, f"elements are nested more than {depth} deep")
         return
     number, effective = (one_line(root.findtext(f"{NS}preamble/{NS}{name}") or "") for name in ("documentNumber", "effectiveDate"))
-    if not re.fullmatch(r"[0-9A-Za-z][0-9A-Za-z_.-]{0,59}", number):
+    if not _NUMBER.fullmatch(number):
         yield Refusal(at(where, "preamble"), "documentNumber is missing or not a document number")
         return
     try:
@@ -67,21 +68,26 @@ def read(data: bytes, where: str, depth: int = MAX_DEPTH) -> Iterator[RawRecord 
         return
     name = one_line(root.findtext(f"{NS}fdsys/{NS}title") or "")
     origin = _Origin(number, effective, name.capitalize() if name.isupper() else name, where)
-    if kind == "regulation":
-        yield from _once(_below(root, origin, origin.title, "the root"))
-    else:
-        yield from _notice(root, origin)
+    amends = "" if kind == "regulation" else _base(root)
+    if amends is None:
+        yield Refusal(at(where, "changeset"), "the notice does not say which document it amends (leftDocumentNumber)")
+        return
+    for found in _once(_below(root, origin, origin.title, "the root")) if kind == "regulation" else _notice(root, origin):
+        yield replace(found, amends=amends) if isinstance(found, RawRecord) else found
 
 
-def repealed(records: Iterable[RawRecord], known: Iterable[str]) -> list[str]:
-    """Keys among `known` that lie below a replaced or deleted one and are not delivered themselves, sorted."""
-    # Not at the top: the process that reads delivered files loads as little as it can.
-    from pipelines.corpus.staging import is_below
-
-    records = list(records)
-    delivered = {record.key for record in records}
-    tops = [record.key for record in records if record.replaces_below]
-    return sorted(key for key in set(known) - delivered if any(is_below(key, top) for top in tops))
+def _base(root: Element) -> str | None:
+    """`number` or `number@date` of what a notice amends; None when that is missing or not to be read."""
+    changeset = root.find(f"{NS}changeset")
+    if changeset is None:
+        return ""  # no changes either, and refused for that
+    number, day = changeset.get("leftDocumentNumber", ""), changeset.get("leftEffectiveDate", "")
+    if not _NUMBER.fullmatch(number):
+        return None
+    try:
+        return f"{number}@{iso_date(day)}" if day else number
+    except ValueError:
+        return None
 
 
 def _notice(root: Element, origin: _Origin) -> Iterator[RawRecord | Refusal]:
@@ -121,7 +127,7 @@ def _change(change: Element, origin: _Origin, named: str) -> Iterator[RawRecord 
         if subpath != "content" or operation != "modified" or not text:
             yield Refusal(place, f"a change of the subpath {_word(subpath)} is not understood: only modified content is")
         else:
-            yield RawRecord(label, origin.title, text, origin.valid_from, origin.source, False, (), place)
+            yield RawRecord(label, origin.title, text, origin.valid_from, origin.source, False, (), place, keeps_heading=True)
     elif len(change) == 0:
         yield Refusal(place, f"{operation} without the text")
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from pipelines.config import Settings
@@ -84,7 +84,8 @@ def _uploaders(session: Session, domain: str, version_id: str) -> list[str]:
     after = (live.major, live.minor) if live else (0, -1)
     rows = session.execute(
         select(DatasetVersion.major, DatasetVersion.minor, Arrival.uploader)
-        .join(Arrival, Arrival.id == DatasetVersion.arrival_id)
+        # Its own arrival, and those that waited for it and came in with it.
+        .join(Arrival, or_(Arrival.id == DatasetVersion.arrival_id, Arrival.version_id == DatasetVersion.id))
         .where(DatasetVersion.domain == domain)
     )
     return sorted({who for major, minor, who in rows if after < (major, minor) <= (wanted.major, wanted.minor)})

@@ -94,6 +94,27 @@ class ArrivalItem(Base):
     reason: Mapped[str | None] = mapped_column(Text)
 
 
+class ChainLink(Base):
+    """A source document's place in its amendment chain, by the arrival that brought it. Replaying all links of a part gives its text."""
+
+    __tablename__ = "chain_links"
+    __table_args__ = (
+        UniqueConstraint("arrival_id", "part", "number", "effective", "amends", name="one_link_per_arrival"),
+        Index("links_by_part", "domain", "part"),
+    )
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    domain: Mapped[str] = mapped_column(String(40))
+    arrival_id: Mapped[str] = mapped_column(ForeignKey("arrivals.id"), index=True)
+    part: Mapped[str] = mapped_column(String(160))
+    number: Mapped[str] = mapped_column(String(60))
+    effective: Mapped[str] = mapped_column(String(10))
+    amends: Mapped[str] = mapped_column(String(80), default="")
+    """Number of the document it changes, perhaps with `@date`; empty for a whole text."""
+    waits: Mapped[bool] = mapped_column(default=False)
+    """Its base, or its base's base, has not arrived."""
+
+
 class DatasetVersion(Base):
     """An immutable, named state of a domain's documents: a tag on an Iceberg snapshot."""
 

@@ -1,4 +1,4 @@
-"""Arrivals into dataset versions: claim, prepare (verify, extract, contract, mask), publish, settle.
+"""Arrivals up to their staged, masked documents: claim, prepare (verify, extract, contract, mask), and settle once they are published.
 
 Raw text is read from the landing zone, masked in memory, and only the masked form is written anywhere.
 """
@@ -8,18 +8,15 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from sqlalchemy import select
-
 from pipelines.config import DomainConfig, Settings, load_domain
 from pipelines.errors import ArrivalRefused
-from pipelines.governance import audit
 from pipelines.manifest import Outcome, run_step
 from pipelines.registry import artifacts
 from pipelines.state import ledger
-from pipelines.state.database import reading, transaction
-from pipelines.state.models import Arrival, DatasetVersion, now
+from pipelines.state.database import transaction
+from pipelines.state.models import Arrival
 
-PREPARE_VERSION = 1
+PREPARE_VERSION = 2
 
 
 def unclaimed(settings: Settings, domain: str) -> int:
@@ -93,129 +90,19 @@ def _prepare(settings: Settings, domain: DomainConfig, row: Arrival, step_hash: 
             where=row.folder,
             todo="see the validation report, mend and deliver again",
         )
-    masked = extract.mask(extracted.records, Masker.open(settings, domain.privacy.profile), row.id, domain)
-    lines = masked.lines + extracted.refusals
-    target = artifacts.make(settings, "staged", step_hash, lambda out: write(out, masked.documents, lines, masked.subtrees))
+    staged, masked = extract.mask(extracted, Masker.open(settings, domain.privacy.profile), row.id, domain)
+    target = artifacts.make(settings, "staged", step_hash, lambda out: write(out, staged))
     return Outcome(
         outputs={
             "staged": target.relative_to(settings.artifacts).as_posix(),
             "contract_report": f"contract/{step_hash[:16]}",
         },
         counts={
-            "documents": len(masked.documents),
+            "documents": len(staged.documents),
             "refused": len(extracted.refusals),
-            **{f"masked_{k}": v for k, v in sorted(masked.counts.items())},
+            **{f"masked_{k}": v for k, v in sorted(masked.items())},
         },
     )
-
-
-def publish(settings: Settings, domain_name: str, arrival_ids: list[str]) -> list[str]:
-    """One dataset version per prepared arrival, in order of effective date. Returns their ids; a rerun returns the same ones."""
-    from pipelines.corpus import warehouse
-    from pipelines.corpus.staging import read, repeals
-
-    domain = load_domain(domain_name, settings)
-    rows = sorted((ledger.arrival(settings, one) for one in arrival_ids), key=lambda a: (a.effective, a.received_at, a.id))
-    made: list[str] = []
-    for row in rows:
-        if row.version_id is not None:
-            made.append(row.version_id)
-            continue
-        if row.duplicate_of is not None:
-            _settle_duplicate(settings, row)
-            continue
-        if row.staged is None:
-            continue
-        documents, lines, subtrees = read(settings.artifacts / row.staged)
-        parent = latest(settings, domain_name)
-        if subtrees and parent is not None:
-            documents += repeals(documents, subtrees, warehouse.documents(settings, domain_name, parent.id))
-        major, minor = _next(domain, parent)
-        version_id = f"{domain.dataset}_v{major}.{minor}"
-        published = warehouse.publish(
-            settings,
-            domain,
-            row.id,
-            documents,
-            version_id=version_id,
-            parent_snapshot=parent.snapshot_id if parent else None,
-        )
-        with transaction(settings) as session:
-            session.add(
-                DatasetVersion(
-                    id=version_id,
-                    domain=domain_name,
-                    major=major,
-                    minor=minor,
-                    snapshot_id=str(published.snapshot_id),
-                    arrival_id=row.id,
-                    known_on=max(row.effective, parent.known_on) if parent else row.effective,
-                    documents=published.documents,
-                    changed=published.changed,
-                    content=published.content,
-                    parent_id=parent.id if parent else None,
-                )
-            )
-            session.flush()
-            current = session.get_one(Arrival, row.id)
-            current.state, current.version_id, current.settled_at = "accepted", version_id, now()
-            ledger.account(session, row.id, lines)
-            audit.record(
-                session,
-                actor="ratchet",
-                action="dataset.published",
-                subject=version_id,
-                detail={"arrival": row.id, "snapshot": str(published.snapshot_id), "content": published.content},
-            )
-        made.append(version_id)
-    return made
-
-
-def _settle_duplicate(settings: Settings, row: Arrival) -> None:
-    original = ledger.arrival(settings, row.duplicate_of or "")
-    if original.state == "received":
-        return  # its twin is still on the way; the next run settles this one
-    with transaction(settings) as session:
-        current = session.get_one(Arrival, row.id)
-        current.state, current.version_id, current.settled_at = original.state, original.version_id, now()
-        current.reason = f"the same delivery as {original.id}: nothing was stored twice"
-
-
-def latest(settings: Settings, domain_name: str) -> DatasetVersion | None:
-    """The domain's newest dataset version."""
-    with reading(settings) as session:
-        return session.scalar(
-            select(DatasetVersion)
-            .where(DatasetVersion.domain == domain_name)
-            .order_by(DatasetVersion.major.desc(), DatasetVersion.minor.desc())
-            .limit(1)
-        )
-
-
-def _next(domain: DomainConfig, parent: DatasetVersion | None) -> tuple[int, int]:
-    """Minor step per arrival, major step when the contract changes. Starts at v1.0."""
-    if parent is None or domain.contract_version > parent.major:
-        return domain.contract_version, 0
-    return parent.major, parent.minor + 1
-
-
-def newly_published(settings: Settings, domain_name: str, dag_id: str, run_id: str) -> list[str]:
-    """Versions of this run's arrivals that were not announced yet, marked as announced: a cleared task announces nothing."""
-    with transaction(settings) as session:
-        fresh = session.scalars(
-            select(DatasetVersion)
-            .join(Arrival, Arrival.id == DatasetVersion.arrival_id)
-            .where(
-                DatasetVersion.domain == domain_name,
-                DatasetVersion.announced_at.is_(None),
-                Arrival.claimed_dag == dag_id,
-                Arrival.claimed_run == run_id,
-            )
-            .order_by(DatasetVersion.major, DatasetVersion.minor)
-        ).all()
-        for version in fresh:
-            version.announced_at = now()
-        return [version.id for version in fresh]
 
 
 def settle(settings: Settings, domain_name: str, arrival_ids: list[str]) -> dict[str, int]:

@@ -1,7 +1,8 @@
 from pathlib import Path
 
+from pipelines.corpus.chain import Link
 from pipelines.corpus.documents import Document, document
-from pipelines.corpus.staging import read, repeals, write
+from pipelines.corpus.staging import Chained, Staged, read, write
 from pipelines.state.ledger import Line
 
 
@@ -12,21 +13,13 @@ def doc(key: str, text: str, day: str, source: str, arrival: str) -> Document:
 def test_what_is_staged_comes_back_the_same(tmp_path: Path) -> None:
     documents = [doc("k", "§ 1 \u2028 \u0085 two\nlines", "2011-01-01", "", "a")]
     lines = [Line("f", "row 1", "refused", reason="empty"), Line("f", "row 2", "accepted", "k", documents[0].content)]
-    write(tmp_path, documents, lines, [("k", "2011-01-01")])
-    assert read(tmp_path) == (documents, lines, [("k", "2011-01-01")])
+    staged = Staged(documents, lines, [Chained(Link("7", "2013-1", "2014-01-01", "2011-1"), (0,), ("7-1",), ("7-2",))])
+    write(tmp_path, staged)
+    assert read(tmp_path) == staged
 
 
-def test_an_amended_subtree_repeals_what_it_does_not_restate_and_nothing_beside_it() -> None:
-    keys = ("1013-2-e", "1013-2-e-1", "1013-2-e-2", "1013-2-e-Interp-9", "1013-2-ee")
-    standing = [doc(key, "old", "2011-01-01", "2010-1", "base") for key in keys]
-    standing.append(doc("1013-2-e-3", "later law", "2018-01-01", "2010-1", "base"))
-    amendment = [
-        doc("1013-2-e", "new", "2017-01-01", "2016-28710", "notice"),
-        doc("1013-2-e-1", "new", "2017-01-01", "2016-28710", "notice"),
-    ]
-
-    found = repeals(amendment, [("1013-2-e", "2017-01-01")], standing)
-
-    assert [(row.key, row.valid_from, row.source, row.arrival_id, row.withdrawn, row.text) for row in found] == [
-        ("1013-2-e-2", "2017-01-01", "2016-28710", "notice", True, "")
-    ]
+def test_every_document_is_of_one_link_or_of_none() -> None:
+    rows = [doc(key, "x", "2014-01-01", "2013-1", "a") for key in ("7-1", "8-1", "note")]
+    staged = Staged(rows, [], [Chained(Link("7", "2013-1", "2014-01-01"), (0,)), Chained(Link("8", "2013-1", "2014-01-01"), (1,))])
+    assert [[row.key for row in step.documents] for step in staged.steps()] == [["7-1"], ["8-1"]]
+    assert [row.key for row in staged.unchained()] == ["note"]

@@ -1,8 +1,6 @@
-"""RegML: regulations, notices, and that the chain of notices gives the consolidated text."""
+"""RegML: regulations, and notices with what they amend."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import pytest
 
@@ -40,6 +38,7 @@ def test_a_regulation_gives_each_paragraph_its_own_text() -> None:
         ("9-1-c-1", "Only a heading", "Below."),
     ]
     assert {(r.source, r.valid_from, r.withdrawn, r.replaces_below) for r in records} == {("2014-1", "2014-07-01", False, False)}
+    assert {r.amends for r in records} == {""}
 
 
 def test_a_notice_yields_added_modified_and_deleted() -> None:
@@ -116,34 +115,16 @@ def test_deep_nesting_is_refused() -> None:
     assert "deep" in _read(body, root="regulation")[1][0].reason
 
 
-def test_repeal_reaches_what_lies_below_and_nothing_else() -> None:
-    top = RawRecord("9-2-e-Interp-9", "", "x", "2014-07-01", "s", False, (), "", replaces_below=True)
-    kept = RawRecord("9-2-e-Interp-9-ii", "", "x", "2014-07-01", "s", False, (), "")
-    known = ["9-2-e-Interp-9", "9-2-e-Interp-9-i", "9-2-e-Interp-9-ii", "9-2-e-Interp-90", "9-2-e"]
-    assert regml.repealed([top, kept], known) == ["9-2-e-Interp-9-i"]
-    body = RawRecord("9-2-e", "", "x", "2014-07-01", "s", False, (), "", replaces_below=True)
-    assert regml.repealed([body], ["9-2-e-1", "9-2-e-Interp-9"]) == ["9-2-e-1"]
+def test_a_notice_says_what_it_amends_and_of_which_date() -> None:
+    change = '<change operation="deleted" label="9-3"/>'
+    for day, amends in (("", "2013-1"), ('leftEffectiveDate="2018-01-01"', "2013-1@2018-01-01")):
+        records, refusals = _read(f'<changeset leftDocumentNumber="2013-1" {day}>{change}</changeset>')
+        assert ([record.amends for record in records], refusals) == ([amends], [])
+    for head in ("", 'leftDocumentNumber="2013-1" leftEffectiveDate="soon"', 'leftDocumentNumber="../x"'):
+        records, refusals = _read(f"<changeset {head}>{change}</changeset>")
+        assert records == [] and "which document it amends" in refusals[0].reason
 
 
-@pytest.mark.shared
-@pytest.mark.parametrize(
-    ("part", "numbers"),
-    [
-        ("1013", ["2011-31723", "2012-27996", "2013-28194", "2014-21847", "2015-30071", "2016-28710", "2017-24411"]),
-        ("1002", ["2017-20417_20180101", "2017-20417_20220101"]),
-    ],
-)
-def test_notices_applied_in_order_give_the_consolidated_regulation(part: str, numbers: list[str], shared_data: Path) -> None:
-    rules = shared_data / "cfpb_regulations"
-    texts: dict[str, str] = {}
-    for step, number in enumerate(numbers):
-        kind = "notice" if step else "regulation"
-        records = [r for r in regml.read((rules / kind / part / f"{number}.xml").read_bytes(), "") if isinstance(r, RawRecord)]
-        for key in [*regml.repealed(records, texts), *(record.key for record in records if record.withdrawn)]:
-            texts.pop(key, None)
-        texts.update({record.key: record.text for record in records if not record.withdrawn})
-    last = (rules / "regulation" / part / f"{numbers[-1]}.xml").read_bytes()
-    assert texts == {record.key: record.text for record in regml.read(last, "") if isinstance(record, RawRecord)}
-    if part == "1013":
-        assert "1013-2-e-Interp-9-v" not in texts
-        assert texts["1013-2-e-Interp-11-v"].endswith("the threshold amount is $53,500.")
+def test_a_change_of_the_content_alone_keeps_the_heading() -> None:
+    records, _ = _notice('<change operation="modified" label="9-4" subpath="content"><content>Only content.</content></change>')
+    assert [(record.key, record.keeps_heading) for record in records] == [("9-4", True)]

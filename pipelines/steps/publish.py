@@ -1,0 +1,218 @@
+"""Staged arrivals into dataset versions: one per arrival, in order of effective date; what amends a text that has not come waits."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from pipelines.config import DomainConfig, Settings, load_domain
+from pipelines.governance import audit
+from pipelines.state import ledger
+from pipelines.state.database import reading, transaction
+from pipelines.state.models import Arrival, ChainLink, DatasetVersion, now
+
+if TYPE_CHECKING:
+    from pipelines.corpus.chain import Link
+    from pipelines.corpus.documents import Document
+    from pipelines.corpus.staging import Staged
+
+
+def publish(settings: Settings, domain_name: str, arrival_ids: list[str]) -> list[str]:
+    """One dataset version per prepared arrival, in order of effective date. Returns their ids; a rerun returns the same ones.
+
+    An arrival whose every document amends a text that has not come is quarantined, and published with the arrival that brings it.
+    """
+    domain = load_domain(domain_name, settings)
+    rows = sorted((ledger.arrival(settings, one) for one in arrival_ids), key=lambda a: (a.effective, a.received_at, a.id))
+    made: list[str] = []
+    for row in rows:
+        row = ledger.arrival(settings, row.id)  # the one before may have brought what this one waited for
+        if row.version_id is not None:
+            made.append(row.version_id)
+        elif row.duplicate_of is not None:
+            _settle_duplicate(settings, row)
+        elif row.staged is not None and (version_id := _publish(settings, domain, row)) is not None:
+            made.append(version_id)
+    return list(dict.fromkeys(made))
+
+
+def _publish(settings: Settings, domain: DomainConfig, row: Arrival) -> str | None:
+    """The version made from one staged arrival; None when all of it waits for its base."""
+    from pipelines.corpus import chain, warehouse
+    from pipelines.corpus.staging import read
+
+    staged = read(settings.artifacts / (row.staged or ""))
+    links = [one.link for one in staged.chained]
+    earlier = _chained_arrivals(settings, domain.domain, {link.part for link in links}, row.id)
+    # In order of arrival: of two deliveries of one source document the later stands.
+    steps = [step for one in earlier for step in read(settings.artifacts / (one.staged or "")).steps()] + staged.steps()
+    replayed = chain.replay(step for step in steps if step.link.part in {link.part for link in links})
+    waiting = set(replayed.waiting)
+    if links and waiting.issuperset(links) and not staged.unchained():
+        _quarantine(settings, row, links)
+        return None
+    parent = latest(settings, domain.domain)
+    major, minor = _next(domain, parent)
+    version_id = f"{domain.dataset}_v{major}.{minor}"
+    parts: dict[str, list[Document]] = {link.part: [] for link in links}
+    for document in replayed.documents:
+        parts[chain.part_of(document.key)].append(document)
+    unchained = staged.unchained()
+    published = warehouse.publish(
+        settings,
+        domain,
+        row.id,
+        unchained,
+        version_id=version_id,
+        parent_snapshot=parent.snapshot_id if parent else None,
+        parts=parts,
+        chained=len(staged.documents) - len(unchained),
+    )
+    held = [one for one in earlier if _waited(settings, one.id)]
+    released = [one for one in held if one.state == "quarantined" and not waiting & set(_links(settings, one.id))]
+    with transaction(settings) as session:
+        known = [row.effective, *(one.effective for one in released), *([parent.known_on] if parent else [])]
+        session.add(
+            DatasetVersion(
+                id=version_id,
+                domain=domain.domain,
+                major=major,
+                minor=minor,
+                snapshot_id=str(published.snapshot_id),
+                arrival_id=row.id,
+                known_on=max(known),
+                documents=published.documents,
+                changed=published.changed,
+                content=published.content,
+                parent_id=parent.id if parent else None,
+            )
+        )
+        session.flush()
+        _enter_links(session, domain.domain, row.id, links)
+        for link in session.scalars(select(ChainLink).where(ChainLink.domain == domain.domain, ChainLink.part.in_(parts))):
+            link.waits = chain.Link(link.part, link.number, link.effective, link.amends) in waiting
+        for one in (row, *released):
+            current = session.get_one(Arrival, one.id)
+            again = session.scalars(select(Arrival).where(Arrival.duplicate_of == one.id, Arrival.state == "quarantined"))
+            for arrival in (current, *again):
+                arrival.state, arrival.version_id, arrival.settled_at = "accepted", version_id, now()
+            current.reason = None if one is row else f"waited for what {row.id} brought"
+            if one is not row:
+                detail = {"by": row.id, "version": version_id}
+                audit.record(session, actor="ratchet", action="arrival.released", subject=one.id, detail=detail)
+        for one in (row, *held):
+            ledger.account(session, one.id, _lines(read(settings.artifacts / (one.staged or "")), waiting))
+        audit.record(
+            session,
+            actor="ratchet",
+            action="dataset.published",
+            subject=version_id,
+            detail={"arrival": row.id, "snapshot": str(published.snapshot_id), "content": published.content},
+        )
+    return version_id
+
+
+def _chained_arrivals(settings: Settings, domain_name: str, parts: set[str], but: str) -> list[Arrival]:
+    """Other arrivals with links of these parts, in order of receipt."""
+    with reading(settings) as session:
+        ids = select(ChainLink.arrival_id).where(ChainLink.domain == domain_name, ChainLink.part.in_(parts), ChainLink.arrival_id != but)
+        return list(session.scalars(select(Arrival).where(Arrival.id.in_(ids)).order_by(Arrival.received_at, Arrival.id)))
+
+
+def _waited(settings: Settings, arrival_id: str) -> bool:
+    """Whether any of an arrival's links was waiting until now."""
+    with reading(settings) as session:
+        return session.scalar(select(ChainLink.id).where(ChainLink.arrival_id == arrival_id, ChainLink.waits).limit(1)) is not None
+
+
+def _links(settings: Settings, arrival_id: str) -> list[Link]:
+    from pipelines.corpus.chain import Link
+
+    with reading(settings) as session:
+        rows = session.scalars(select(ChainLink).where(ChainLink.arrival_id == arrival_id))
+        return [Link(row.part, row.number, row.effective, row.amends) for row in rows]
+
+
+def _enter_links(session: Session, domain_name: str, arrival_id: str, links: list[Link]) -> None:
+    """Write an arrival's links once."""
+    session.execute(delete(ChainLink).where(ChainLink.arrival_id == arrival_id))
+    session.add_all(ChainLink(domain=domain_name, arrival_id=arrival_id, **asdict(link)) for link in links)
+    session.flush()
+
+
+def _quarantine(settings: Settings, row: Arrival, links: list[Link]) -> None:
+    """Hold an arrival until what it amends has come; the next arrival of its part looks again."""
+    from pipelines.corpus.staging import read
+
+    reason = "it amends what has not arrived: " + ", ".join(sorted({link.amends for link in links}))
+    lines = _lines(read(settings.artifacts / (row.staged or "")), set(links))
+    with transaction(settings) as session:
+        current = session.get_one(Arrival, row.id)
+        first = current.state != "quarantined"
+        current.state, current.reason, current.settled_at = "quarantined", reason, now()
+        _enter_links(session, row.domain, row.id, links)
+        for link in session.scalars(select(ChainLink).where(ChainLink.arrival_id == row.id)):
+            link.waits = True
+        ledger.account(session, row.id, lines)
+        if first:
+            audit.record(session, actor="ratchet", action="arrival.quarantined", subject=row.id, allowed=False, detail={"reason": reason})
+
+
+def _lines(staged: Staged, waiting: set[Link]) -> list[ledger.Line]:
+    """The account, with the documents of waiting links held back."""
+    held = {place: one.link for one in staged.chained if one.link in waiting for place in one.places}
+    # The lines of documents come first, one each, in their order.
+    return [
+        replace(line, state="quarantined", reason=f"it amends {held[place].amends}, which has not arrived") if place in held else line
+        for place, line in enumerate(staged.lines)
+    ]
+
+
+def _settle_duplicate(settings: Settings, row: Arrival) -> None:
+    original = ledger.arrival(settings, row.duplicate_of or "")
+    if original.state == "received":
+        return  # its twin is still on the way; the next run settles this one
+    with transaction(settings) as session:
+        current = session.get_one(Arrival, row.id)
+        current.state, current.version_id, current.settled_at = original.state, original.version_id, now()
+        current.reason = f"the same delivery as {original.id}: nothing was stored twice"
+
+
+def latest(settings: Settings, domain_name: str) -> DatasetVersion | None:
+    """The domain's newest dataset version."""
+    with reading(settings) as session:
+        return session.scalar(
+            select(DatasetVersion)
+            .where(DatasetVersion.domain == domain_name)
+            .order_by(DatasetVersion.major.desc(), DatasetVersion.minor.desc())
+            .limit(1)
+        )
+
+
+def _next(domain: DomainConfig, parent: DatasetVersion | None) -> tuple[int, int]:
+    """Minor step per arrival, major step when the contract changes. Starts at v1.0."""
+    if parent is None or domain.contract_version > parent.major:
+        return domain.contract_version, 0
+    return parent.major, parent.minor + 1
+
+
+def newly_published(settings: Settings, domain_name: str, dag_id: str, run_id: str) -> list[str]:
+    """Versions of this run's arrivals that were not announced yet, marked as announced: a cleared task announces nothing."""
+    with transaction(settings) as session:
+        fresh = session.scalars(
+            select(DatasetVersion)
+            .join(Arrival, Arrival.id == DatasetVersion.arrival_id)
+            .where(
+                DatasetVersion.domain == domain_name,
+                DatasetVersion.announced_at.is_(None),
+                Arrival.claimed_dag == dag_id,
+                Arrival.claimed_run == run_id,
+            )
+            .order_by(DatasetVersion.major, DatasetVersion.minor)
+        ).all()
+        for version in fresh:
+            version.announced_at = now()
+        return [version.id for version in fresh]
