@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.config import PROJECT, Sources
+from pipelines.errors import Unavailable
 from pipelines.intake.records import RawRecord, Refusal
 
 Found = Iterator[RawRecord | Refusal]
@@ -81,8 +82,12 @@ class _Child:
             env=environment,
         )
         self._say(sources.model_dump_json())
-        # Starting Python is nobody's fault: it has its own patience.
-        self._answer([_START_SECONDS])
+        try:
+            # Starting Python is no file's fault: it has its own patience, and no file is refused for it.
+            self._answer([_START_SECONDS])
+        except _Stopped as stopped:
+            self.stop()
+            raise Unavailable(f"the reading process does not start: {stopped}", where="intake", todo="see limits.memory_mb") from None
 
     def read(self, path: Path, effective: str) -> Found:
         """Records of one file. _Stopped when the child does not live to its end."""
@@ -159,10 +164,9 @@ def main() -> None:
     sources = Sources.model_validate_json(sys.stdin.buffer.readline())
     from pipelines.intake import formats
 
-    memory = sources.limits.memory_mb * 1_000_000
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _limit(resource.RLIMIT_AS, sources.limits.memory_mb * 1_000_000)
+    _limit(resource.RLIMIT_FSIZE, 0)
+    _limit(resource.RLIMIT_CORE, 0)
 
     def say(kind: str, value: RawRecord | Refusal | None = None) -> None:
         # Escaped to ASCII: a lone surrogate must not end the conversation.
@@ -174,8 +178,7 @@ def main() -> None:
         request = json.loads(line.decode("utf-8", "surrogateescape"))
         usage = resource.getrusage(resource.RUSAGE_SELF)
         # One second more than the clock allows: where both run out, the clock's words are the better ones.
-        seconds = int(usage.ru_utime + usage.ru_stime + sources.limits.seconds) + 2
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))
+        _limit(resource.RLIMIT_CPU, int(usage.ru_utime + usage.ru_stime + sources.limits.seconds) + 2, for_good=False)
         try:
             for found in formats.read(Path(request["path"]), sources, effective=request["effective"], where=""):
                 say("record" if isinstance(found, RawRecord) else "refusal", found)
@@ -185,6 +188,13 @@ def main() -> None:
             return
         say("end")
         out.flush()
+
+
+def _limit(kind: int, value: int, *, for_good: bool = True) -> None:
+    """Set a limit, at most what the host allows; for good unless it has to grow with the next file."""
+    _, hard = resource.getrlimit(kind)
+    most = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(kind, (most, most if for_good else hard))
 
 
 if __name__ == "__main__":

@@ -56,6 +56,23 @@ def test_an_empty_list_of_approvers_is_refused_because_airflow_would_let_anyone_
         load_domain("regulatory", load_settings(environ))
 
 
+def test_a_pattern_for_file_names_has_known_groups(tmp_path: Path) -> None:
+    environ = site(tmp_path)
+    for pattern, said in (("(?P<name>.*)", "there is no group 'name'"), ("(", "not a regular expression")):
+        edit(tmp_path, "clinical", {"sources.file_name": pattern})
+        with pytest.raises(ConfigError, match=said):
+            load_domain("clinical", load_settings(environ))
+
+
+def test_limits_of_the_intake_are_read_and_a_misspelt_one_is_named(tmp_path: Path) -> None:
+    environ = site(tmp_path)
+    edit(tmp_path, "clinical", {"sources.limits": {"seconds": 5}})
+    assert load_domain("clinical", load_settings(environ)).sources.limits.seconds == 5
+    edit(tmp_path, "clinical", {"sources.limits": {"second": 5}})
+    with pytest.raises(ConfigError, match="did you mean 'seconds'"):
+        load_domain("clinical", load_settings(environ))
+
+
 def test_an_unknown_domain_says_which_there_are() -> None:
     with pytest.raises(NotFound, match="did you mean 'regulatory'"):
         load_domain("regulatroy", load_settings({}))

@@ -125,13 +125,14 @@ def _sound(record: RawRecord, job: Job) -> RawRecord | Refusal:
     """The record, if every later step can hold it."""
     if not record.key or len(record.key) > MAX_KEY:
         return Refusal(record.place, f"its key is empty or longer than {MAX_KEY} characters")
-    if len(record.text) > job.limits.record_mb * MB:
-        return Refusal(record.place, f"its text is longer than {job.limits.record_mb:g} MB")
+    size = 0
     for value in (record.key, record.title, record.text, *record.subjects):
         if "\0" in value:
             return Refusal(record.place, "holds a NUL character")
         try:
-            value.encode()
+            size += len(value.encode())
         except UnicodeEncodeError:
             return Refusal(record.place, "holds half of a character (a lone surrogate)")
+    if size > job.limits.record_mb * MB:
+        return Refusal(record.place, f"its text is longer than {job.limits.record_mb:g} MB")
     return record

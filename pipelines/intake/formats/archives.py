@@ -62,7 +62,7 @@ def read_zip(file: File, job: Job) -> Found:
     """Records and refusals of every member."""
     _require_level(job)
     with open_zip(file, job) as archive:
-        infos = [info for info in archive.infolist() if not info.is_dir()]
+        infos = [info for info in archive.infolist() if not info.filename.endswith("/")]
         _count(job, len(infos))
         members = {info.filename: _zip_member(archive, info, job) for info in infos}
 

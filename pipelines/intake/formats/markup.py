@@ -94,8 +94,12 @@ class _Blocks(HTMLParser):
 def parse(text: str) -> _Blocks:
     """Blocks of an HTML text. Bad when an element without text, such as a script, never ends: what follows it would be lost."""
     page = _Blocks()
-    page.feed(text)
-    page.close()
+    try:
+        page.feed(text)
+        page.close()
+    except AssertionError:
+        # What the standard library's parser raises at a broken marked section.
+        raise Bad("", "not readable as HTML") from None
     page.flush()
     if page.silent:
         raise Bad("", f"a {page.silent[-1]} element is never closed: cut short")

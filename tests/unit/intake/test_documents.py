@@ -84,6 +84,7 @@ def test_equal_headings_are_told_by_those_above_or_refused(take: Take) -> None:
     ("name", "content", "reason"),
     [
         ("a.html", "<p>before<script>lost", "never closed"),
+        ("a.html", "<![x<![x", "not readable as HTML"),
         ("a.html", "<html><style>p{}</style></html>", "holds no text"),
         ("a.md", "---\n[\n---\ntext", "not readable as YAML"),
         ("a.md", "---\n- x\n---\ntext", "names with values"),

@@ -12,6 +12,7 @@ from typing import Any, get_args
 import pytest
 
 from pipelines.config import PROJECT, DomainConfig, Format, Sources
+from pipelines.errors import Unavailable
 from pipelines.intake import extract, formats, landing, reader
 from pipelines.intake.records import RawRecord, Refusal
 
@@ -93,6 +94,13 @@ def test_a_file_that_kills_or_stalls_its_reader_costs_only_itself(
     assert [one.key if isinstance(one, RawRecord) else one.reason for one in found] == ["first", reason, "last"]
     assert len(children) == (2 if replaced else 1)
     assert time.monotonic() - began < 30
+
+
+def test_a_reader_that_cannot_start_is_no_files_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, children: list[int]) -> None:
+    (tmp_path / "a.txt").write_text("words")
+    monkeypatch.setattr(reader.sys, "executable", "/bin/false")
+    with reader.isolated(_sources()) as read, pytest.raises(Unavailable, match="does not start"):
+        list(read(tmp_path / "a.txt", "2014-01-01"))
 
 
 def test_the_child_says_exactly_what_the_readers_say(tmp_path: Path, children: list[int]) -> None:
