@@ -143,6 +143,34 @@ def arrivals(
             _show(as_json, views.items(settings, row["arrival"]), ("file", "place", "state", "key", "reason"))
 
 
+@app.command()
+def collect(
+    domain: DomainName,
+    source: Annotated[str | None, typer.Option(help="One source; default all of the domain's.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Pull what is new from the domain's outside sources, now. Exits 1 when something could not be taken or a source failed."""
+    from pipelines.steps import collect as collecting
+
+    settings = load_settings()
+    names = [source] if source else collecting.source_names(settings, domain)
+    if not names:
+        raise BadInput(f"{domain} has no sources", todo="name some under sources.collect, see docs/collect.md")
+    rows: list[dict[str, Any]] = []
+    for name in names:
+        try:
+            told = collecting.collect(settings, domain, name)
+        except RatchetError as error:
+            if source:
+                raise
+            # One source that is down must not hold up the others.
+            told = {"source": name, "state": "failed", "note": str(error), "skipped": [], "arrivals": []}
+        rows.append(told | ({} if as_json else {"arrivals": len(told["arrivals"])}))
+    _show(as_json, rows, ("source", "state", "documents", "arrivals", "skipped", "note"))
+    if any(row["skipped"] or row["state"] == "failed" for row in rows):
+        raise typer.Exit(1)
+
+
 @datasets_app.command("list")
 def datasets_list(domain: Annotated[str | None, typer.Argument()] = None, as_json: AsJson = False) -> None:
     """Every dataset version."""
