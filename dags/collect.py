@@ -21,4 +21,4 @@ for domain in good_domains():
         with stage_dag(domain, "collect", ticks(source.schedule for source in domain.sources.collect), __doc__):
             for source in domain.sources.collect:
                 collected = task(call("collect.scheduled"), task_id=source.name)
-                collected(domain.domain, source.name, "{{ dag_run.run_type }}")
+                collected(domain.domain, source.name, "{{ dag_run.run_type.value }}")
