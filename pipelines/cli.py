@@ -347,15 +347,19 @@ def ask(
 @app.command()
 def key(
     name: Annotated[str, typer.Argument(help="Who will call with it.")],
-    domains: Annotated[list[str], typer.Argument(help="Domains it may ask.")],
+    domains: Annotated[list[str] | None, typer.Argument(help="Domains it may ask.")] = None,
+    deliver: Annotated[list[str] | None, typer.Option(help="A domain it may upload files to; may be repeated.")] = None,
 ) -> None:
     """Issue an API key for the gateway; shown once, only its hash is kept."""
     from pipelines.serving.keys import issue_key
 
     settings = load_settings()
-    for domain in domains:
+    ask, give = domains or [], deliver or []
+    if not ask and not give:
+        raise BadInput("a key without a right is of no use", todo="name domains it may ask, or --deliver DOMAIN")
+    for domain in (*ask, *give):
         load_domain(domain, settings)
-    typer.echo(issue_key(settings, name, domains))
+    typer.echo(issue_key(settings, name, ask, delivers=give))
 
 
 # --- audit ------------------------------------------------------------------------------------------------------------
