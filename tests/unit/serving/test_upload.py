@@ -71,7 +71,7 @@ def put(address: str, key: str) -> Call:
     def call(
         name: str, body: bytes, *, upload_id: str = "one", domain: str = "regulatory", by: str = key, **headers: str
     ) -> httpx.Response:
-        sent = {"Authorization": f"Bearer {by}", "X-Content-SHA256": hashlib.sha256(body).hexdigest(), **more}
+        sent = {"Authorization": f"Bearer {by}", "X-Content-SHA256": hashlib.sha256(body).hexdigest(), **headers}
         sent = {name: value for name, value in sent.items() if value}
         return httpx.put(f"{address}/v1/arrivals/{domain}/{upload_id}/{name}", content=body, headers=sent, trust_env=False)
 
