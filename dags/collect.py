@@ -1,8 +1,8 @@
 """**Purpose.** Pull what is new from a domain's outside sources and deliver it, sealed, into its landing zone.
 
 **Inputs.** The entries of `sources.collect` in the domain's file, each with its own schedule, and the watermark of each in the control
-database. A run starts when any of the schedules has a tick; a source whose own schedule has none answers "not due". A run that a person
-triggers asks every source.
+database. A run starts at every tick of any of the schedules, and hourly; a source that was asked with success since its own last tick
+answers "not due". So what failed, and an export that still runs, is tried again within the hour. A run by hand asks every source.
 
 **Outputs.** Sealed folders in the landing zone, one per effective date; the landing-zone watcher wakes `<domain>.ingest` for them. The
 watermark moves only after they are sealed.

@@ -63,8 +63,8 @@ def arrivals(domain: str) -> Asset:
 
 
 def ticks(schedules: Iterable[str]) -> MultipleCronTriggerTimetable:
-    """Every tick of several cron schedules."""
-    return MultipleCronTriggerTimetable(*sorted(set(schedules)), timezone="UTC")
+    """Every tick of several cron schedules, and the hourly sweep: what failed, or waits for an export, does not wait for the next day."""
+    return MultipleCronTriggerTimetable(*sorted({SWEEP, *schedules}), timezone="UTC")
 
 
 def stage_dag(domain: DomainConfig, stage: Stage, source: Asset | MultipleCronTriggerTimetable, doc: str | None) -> DAG:

@@ -80,7 +80,7 @@ def test_every_domain_has_its_dags_and_nothing_fails_to_import(parsed: dict[str,
 def test_one_task_per_source_on_the_ticks_of_all_their_schedules(parsed: dict[str, Any]) -> None:
     collect = parsed["good"]["dags"]["law.collect"]
     assert sorted(collect["tasks"]) == collect["leaves"] == ["inbox", "register"]
-    assert collect["ticks"] == ["30 6 * * *", "5 * * * *"] and collect["max_active_runs"] == 1
+    assert collect["ticks"] == ["17 * * * *", "30 6 * * *", "5 * * * *"] and collect["max_active_runs"] == 1
     assert collect["rights"]["law.steward"] == {"DAGs": ["can_edit", "can_read"]}
     assert collect["rights"]["law.approver"] == {"DAGs": ["can_read"]}
 

@@ -20,7 +20,7 @@ from source_server import Asked, Reply, Server
 from sqlalchemy import select
 
 from pipelines.config import PROJECT, Settings, load_domain
-from pipelines.errors import ArrivalRefused, BadInput, ConfigError, Conflict, NotFound, Unavailable
+from pipelines.errors import ArrivalRefused, BadInput, ConfigError, Conflict, NotFound, RatchetError, Unavailable
 from pipelines.governance import audit
 from pipelines.intake import landing
 from pipelines.intake.connectors import kinds
@@ -327,6 +327,27 @@ def test_each_source_keeps_its_own_schedule(site: Settings, inbox: Path) -> None
         session.get_one(Watermark, ("law", "inbox")).checked_at = checked
     assert not collect.due(site, "law", source, checked + timedelta(hours=23))
     assert collect.due(site, "law", source, checked + timedelta(hours=24))
+
+
+def test_what_failed_is_due_until_it_succeeds(site: Settings, inbox: Path) -> None:
+    inbox.rename(inbox.parent / "away")
+    [source] = load_domain("law", site).sources.collect
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            collect.scheduled(site, "law", "inbox", "scheduled")
+    assert collect.due(site, "law", source, datetime.now(UTC))
+
+
+def test_the_doctor_names_a_source_that_fails(site: Settings, inbox: Path) -> None:
+    from pipelines.site import doctor
+
+    collect.collect(site, "law", "inbox")
+    assert doctor._sources(site) == "1 collected"
+    inbox.rename(inbox.parent / "away")
+    with pytest.raises(Unavailable):
+        collect.collect(site, "law", "inbox")
+    with pytest.raises(RatchetError, match="law/inbox: inbox: there is no such folder"):
+        doctor._sources(site)
 
 
 def test_a_source_must_not_feed_on_our_own_folders(site: Settings) -> None:
