@@ -11,8 +11,10 @@ import hashlib
 import json
 from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+
+import yaml
 
 from pipelines.errors import ConfigError, NotFound
 from pipelines.intake.connectors.pull import Document, Gathered, Pull
@@ -65,6 +67,7 @@ def _folder(source: HfDataset) -> tuple[Path, str]:
 def _rows(source: HfDataset, folder: Path) -> Iterator[bytes]:
     import datasets
 
+    _stays_inside(source, folder)
     try:
         if (folder / "state.json").is_file() or (folder / "dataset_dict.json").is_file():
             loaded = datasets.load_from_disk(str(folder))
@@ -78,6 +81,36 @@ def _rows(source: HfDataset, folder: Path) -> Iterator[bytes]:
         raise ConfigError(what, where=source.name, todo="check config, split and columns") from None
     for row in data:
         yield json.dumps(row, ensure_ascii=False, sort_keys=True, default=_as_text).encode() + b"\n"
+
+
+def _stays_inside(source: HfDataset, folder: Path) -> None:
+    """A dataset's card may say where its files are. One that points out of its folder would have us read, or fetch, what is not the
+    dataset's."""
+    for name in ("README.md", ".huggingface.yaml"):
+        path = folder / name
+        if not path.is_file():
+            continue
+        text = path.read_text(encoding="utf-8", errors="replace")
+        parts = text.split("\n---", 1) if name == "README.md" else [text]
+        if name == "README.md" and (len(parts) < 2 or not text.startswith("---")):
+            continue
+        try:
+            card = yaml.safe_load(parts[0].removeprefix("---"))
+        except yaml.YAMLError:
+            card = None
+        for value in _strings(card.get("configs") if isinstance(card, dict) else None):
+            if "://" in value or value.startswith(("/", "~")) or "::" in value or ".." in PurePosixPath(value).parts:
+                raise ConfigError(
+                    "the dataset's card points out of its folder", where=source.name, todo="look at its README before you use it"
+                )
+
+
+def _strings(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _strings(one)
 
 
 def _as_text(value: object) -> str:

@@ -107,3 +107,22 @@ def test_a_wrong_name_is_said_in_one_line(tmp_path: Path, gather: Callable[..., 
 def test_a_folder_that_is_not_there(tmp_path: Path, gather: Callable[..., Gathered]) -> None:
     with pytest.raises(NotFound):
         gather(folder=tmp_path / "gone")
+
+
+@pytest.mark.parametrize(
+    "place", ["/etc/passwd", "../other/*.jsonl", "https://elsewhere.invalid/x.jsonl", "zip://x::https://elsewhere.invalid/x"]
+)
+def test_a_card_that_points_elsewhere_is_refused(tmp_path: Path, gather: Callable[..., Gathered], place: str) -> None:
+    folder = write(tmp_path / "data", some(2))
+    configs = f"configs:\n- config_name: default\n  data_files:\n  - split: train\n    path: ['{place}']\n"
+    (folder / "README.md").write_text(f"---\n{configs}---\n# Notes\n")
+    with pytest.raises(ConfigError, match="points out of its folder"):
+        gather(folder=folder)
+
+
+def test_a_card_that_names_its_files(tmp_path: Path, gather: Callable[..., Gathered]) -> None:
+    folder = write(tmp_path / "data", some(2))
+    (folder / "train.jsonl").rename(folder / "rows.jsonl")
+    configs = "configs:\n- config_name: notes\n  data_files:\n  - split: train\n    path: rows.jsonl\n"
+    (folder / "README.md").write_text(f"---\n{configs}---\n# Notes\n")
+    assert ids(gather(folder=folder, config="notes")) == [0, 1]
