@@ -145,6 +145,34 @@ def arrivals(
             _show(as_json, views.items(settings, row["arrival"]), ("file", "place", "state", "key", "reason"))
 
 
+@app.command()
+def collect(
+    domain: DomainName,
+    source: Annotated[str | None, typer.Option(help="One source; default all of the domain's.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Pull what is new from the domain's outside sources, now. Exits 1 when something could not be taken or a source failed."""
+    from pipelines.steps import collect as collecting
+
+    settings = load_settings()
+    names = [source] if source else collecting.source_names(settings, domain)
+    if not names:
+        raise BadInput(f"{domain} has no sources", todo="name some under sources.collect, see docs/collect.md")
+    rows: list[dict[str, Any]] = []
+    for name in names:
+        try:
+            told = collecting.collect(settings, domain, name)
+        except RatchetError as error:
+            if source:
+                raise
+            # One source that is down must not hold up the others.
+            told = {"source": name, "state": "failed", "note": str(error), "skipped": [], "arrivals": []}
+        rows.append(told | ({} if as_json else {"arrivals": len(told["arrivals"])}))
+    _show(as_json, rows, ("source", "state", "documents", "arrivals", "skipped", "note"))
+    if any(row["skipped"] or row["state"] == "failed" for row in rows):
+        raise typer.Exit(1)
+
+
 @datasets_app.command("list")
 def datasets_list(domain: Annotated[str | None, typer.Argument()] = None, as_json: AsJson = False) -> None:
     """Every dataset version."""
@@ -321,15 +349,19 @@ def ask(
 @app.command()
 def key(
     name: Annotated[str, typer.Argument(help="Who will call with it.")],
-    domains: Annotated[list[str], typer.Argument(help="Domains it may ask.")],
+    domains: Annotated[list[str] | None, typer.Argument(help="Domains it may ask.")] = None,
+    deliver: Annotated[list[str] | None, typer.Option(help="A domain it may upload files to; may be repeated.")] = None,
 ) -> None:
     """Issue an API key for the gateway; shown once, only its hash is kept."""
     from pipelines.serving.keys import issue_key
 
     settings = load_settings()
-    for domain in domains:
+    ask, give = domains or [], deliver or []
+    if not ask and not give:
+        raise BadInput("a key without a right is of no use", todo="name domains it may ask, or --deliver DOMAIN")
+    for domain in (*ask, *give):
         load_domain(domain, settings)
-    typer.echo(issue_key(settings, name, domains))
+    typer.echo(issue_key(settings, name, ask, delivers=give))
 
 
 # --- audit ------------------------------------------------------------------------------------------------------------

@@ -11,24 +11,19 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from pipelines.errors import ConfigError, NotFound
+from pipelines.source_config import Source
+from pipelines.strict import Name as Name
+from pipelines.strict import Share as Share
+from pipelines.strict import Strict as Strict
 
 PROJECT = Path(__file__).resolve().parent.parent
 """The checkout: where `configs/`, `models/` and `dags/` are."""
-
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-
-
-class Strict(BaseModel):
-    """Base of every config model: unknown keys fail, values do not change after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 # --- the environment --------------------------------------------------------------------------------------------------
@@ -151,12 +146,23 @@ class Sources(Strict):
                 raise ValueError(f"there is no group {unknown[0]!r}: groups are key, date, subject")
         return value
 
+    # Not in dumps: what a step's output is addressed by must not change with a schedule.
+    collect: tuple[Source, ...] = Field((), exclude=True, description="outside sources, see docs/collect.md")
+
+    @field_validator("collect")
+    @classmethod
+    def _names_differ(cls, value: tuple[Source, ...]) -> tuple[Source, ...]:
+        names = [source.name for source in value]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"two sources are named {twice!r}")
+        return value
+
 
 class Expectation(Strict):
     """One Great Expectations expectation, by its class name, e.g. `ExpectColumnValuesToNotBeNull`."""
 
     type: str
-    args: dict[str, Any] = {}
+    args: dict[str, Any] = Field({})
 
 
 class Contract(Strict):
@@ -365,6 +371,8 @@ def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> set[str]:
         for candidate in current:
             if part in candidate.model_fields:
                 found += _models_in(candidate.model_fields[part].annotation)
+            elif part in get_args(getattr(candidate.model_fields.get("kind"), "annotation", None)):
+                found.append(candidate)  # of a union, the one whose `kind` was written
         current = found
     return {name for candidate in current for name in candidate.model_fields}
 

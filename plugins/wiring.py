@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from importlib import import_module
 from typing import Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator, HITLOperator
-from airflow.sdk import DAG, Asset, AssetAlias, AssetOrTimeSchedule, AssetWatcher, Context, CronTriggerTimetable, task
+from airflow.sdk import (
+    DAG,
+    Asset,
+    AssetAlias,
+    AssetOrTimeSchedule,
+    AssetWatcher,
+    Context,
+    CronTriggerTimetable,
+    MultipleCronTriggerTimetable,
+    task,
+)
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 from landing_watch import LandingWatch
 
@@ -52,13 +62,25 @@ def arrivals(domain: str) -> Asset:
     return asset("arrivals", domain, watchers=[AssetWatcher(name=f"landing_{domain}", trigger=LandingWatch(domain))])
 
 
-def stage_dag(domain: DomainConfig, stage: Stage, source: Asset, doc: str | None) -> DAG:
-    """One stage of one domain with the policy all share: rights, tags, owner, retries, hourly sweep."""
+def ticks(schedules: Iterable[str]) -> MultipleCronTriggerTimetable:
+    """Every tick of several cron schedules, and the hourly sweep: what failed, or waits for an export, does not wait for the next day."""
+    return MultipleCronTriggerTimetable(*sorted({SWEEP, *schedules}), timezone="UTC")
+
+
+def stage_dag(domain: DomainConfig, stage: Stage, source: Asset | MultipleCronTriggerTimetable, doc: str | None) -> DAG:
+    """One stage of one domain with the policy all share: rights, tags, owner, retries; an hourly sweep beside the asset's events."""
+    if isinstance(source, Asset):
+        schedule: Any = AssetOrTimeSchedule(timetable=CronTriggerTimetable(SWEEP, timezone="UTC"), assets=[source])
+        runs = {}
+    else:
+        # Two runs of `collect` would only meet at the sources' locks.
+        schedule, runs = source, {"max_active_runs": 1}
     return DAG(
         dag_id=f"{domain.domain}.{stage}",
         description=f"{stage}: {domain.description}",
         doc_md=doc,
-        schedule=AssetOrTimeSchedule(timetable=CronTriggerTimetable(SWEEP, timezone="UTC"), assets=[source]),
+        schedule=schedule,
+        **runs,
         start_date=datetime(2025, 1, 1),
         catchup=False,
         tags=[domain.domain, stage],

@@ -40,11 +40,11 @@ logger = logging.getLogger(__name__)
 
 def seal_quiet(settings: Settings, domain: str) -> list[str]:
     """Seal what rests in the domain's inbox. Returns the names of the new arrivals' folders; also those a killed call had begun."""
-    quiet = load_domain(domain, settings).sources.quiet_seconds
     root = settings.landing_zone / domain
     inbox = root / landing.INBOX
     if not inbox.is_dir() or inbox.is_symlink():
         return []
+    quiet = load_domain(domain, settings).sources.quiet_seconds
     with _alone(root / ".inbox.lock") as alone:
         if not alone:
             return []
@@ -179,8 +179,7 @@ def _finish(settings: Settings, root: Path, folder: Path) -> str | None:
             # Written into while it was read: the next call sorts it out.
             seal_file.unlink()
             return None
-    seal = landing.read_seal(folder)
-    return landing.settle(folder, root, f"{seal.effective}-{seal.hash[:12]}").name
+    return landing.settle(folder).name
 
 
 def _put_back_changed(inbox: Path, folder: Path) -> None:

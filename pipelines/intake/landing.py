@@ -83,7 +83,7 @@ def seal(folder: Path, *, uploader: str, source: str, effective: str) -> Path:
         raise ArrivalRefused("the folder is sealed already", where=folder.name, todo="deliver changed files in a new folder")
     files: list[SealedFile] = []
     for entry in _entries(folder):
-        _require_plain(entry.name, folder.name)
+        require_plain(entry.name, folder.name)
         if entry.is_symlink() or not entry.is_file(follow_symlinks=False):
             raise ArrivalRefused(f"{entry.name!r} is not a plain file", where=folder.name, todo="deliver plain files, no links, no folders")
         path = Path(entry.path)
@@ -112,7 +112,7 @@ def read_seal(folder: Path) -> Seal:
     except ValidationError as error:
         raise ArrivalRefused(f"arrival.json: {_faults(error)}", where=folder.name, todo="deliver again with `ratchet arrive`") from None
     for name in (file.name for file in found.files):
-        _require_plain(name, folder.name)
+        require_plain(name, folder.name)
     if len({file.name for file in found.files}) < len(found.files):
         raise ArrivalRefused("arrival.json lists a file twice", where=folder.name, todo="deliver again with `ratchet arrive`")
     return found
@@ -177,7 +177,7 @@ def deliver(settings: Settings, domain: str, files: list[Path], *, uploader: str
         if path.name in names:
             raise ArrivalRefused(f"two files are named {path.name!r}", where=domain, todo="rename one of them")
         names.add(path.name)
-        _require_plain(path.name, str(path))
+        require_plain(path.name, str(path))
     root = settings.landing_zone / domain
     root.mkdir(parents=True, exist_ok=True)
     incoming = root / f".incoming-{uuid.uuid4().hex}"
@@ -186,14 +186,19 @@ def deliver(settings: Settings, domain: str, files: list[Path], *, uploader: str
         for path in files:
             shutil.copyfile(path, incoming / path.name)
         seal(incoming, uploader=uploader, source=source, effective=effective)
-        return settle(incoming, root, f"{effective}-{read_seal(incoming).hash[:12]}")
+        return settle(incoming)
     except BaseException:
         shutil.rmtree(incoming, ignore_errors=True)
         raise
 
 
-def settle(incoming: Path, root: Path, name: str) -> Path:
-    """Rename to the first free of name, name-2, name-3 ...: the folder appears whole, and equal deliveries get folders of their own."""
+def settle(incoming: Path) -> Path:
+    """Give a sealed hidden folder its place, the first free of name, name-2, name-3 ...
+
+    The folder appears whole, and equal deliveries get folders of their own.
+    """
+    found, root = read_seal(incoming), incoming.parent
+    name = f"{found.effective}-{found.hash[:12]}"
     for number in range(1, 10_000):
         target = root / (name if number == 1 else f"{name}-{number}")
         if target.exists():
@@ -206,6 +211,18 @@ def settle(incoming: Path, root: Path, name: str) -> Path:
     raise ArrivalRefused("the same delivery came too often", where=name, todo="empty the landing zone of settled arrivals")
 
 
+def settled(root: Path, effective: str, digest: str, sealed_at: datetime) -> Path | None:
+    """The folder in which exactly this sealing appeared: how whoever was killed after `settle` finds that it was done."""
+    for folder in sorted(root.glob(f"{effective}-{digest[:12]}*")):
+        try:
+            found = read_seal(folder)
+        except ArrivalRefused:
+            continue
+        if found.hash == digest and found.sealed_at == sealed_at:
+            return folder
+    return None
+
+
 def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
     if folder.is_symlink() or not folder.is_dir():
         raise ArrivalRefused("there is no such folder", where=folder.name, todo="name a folder of plain files")
@@ -213,7 +230,7 @@ def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
         yield from sorted(found, key=lambda entry: entry.name)
 
 
-def _require_plain(name: str, where: str) -> None:
+def require_plain(name: str, where: str) -> None:
     """Refuse a name that could lead out of the folder or hide in it."""
     if not is_plain(name):
         raise ArrivalRefused("a file name is not plain", where=where, todo="no path, no leading dot, no control character")

@@ -21,7 +21,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 
 from pipelines.config import Settings, load_settings
 from pipelines.errors import BadInput, NotAllowed, NotFound, RatchetError
-from pipelines.serving import shapes, traffic
+from pipelines.serving import shapes, traffic, upload
 from pipelines.serving.answer import Answer, Parts, conclude
 from pipelines.serving.client import Server
 from pipelines.serving.keys import Key, KeyRing
@@ -222,6 +222,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.add_route(path, gateway.alive, methods=["GET"])
     app.add_route("/readyz", gateway.ready, methods=["GET"])
     app.add_route("/metrics", gateway.metrics, methods=["GET"])
+    upload.mount(app, settings, gateway.authenticate)
 
     @app.exception_handler(RatchetError)
     async def _expected(_request: Request, error: Exception) -> Response:
@@ -252,7 +253,8 @@ def create_app(settings: Settings) -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     gateway: Gateway = app.state.gateway
     # Not awaited: opening a release may take seconds, and the process is alive before it can answer.
-    tasks = [asyncio.create_task(gateway.releases.follow()), asyncio.create_task(gateway.releases.keep_engines())]
+    watches = (gateway.releases.follow(), gateway.releases.keep_engines(), upload.keep_clean(gateway.settings))
+    tasks = [asyncio.create_task(watch) for watch in watches]
     # What is loaded now lives as long as the process: the collector need not look at it again and again.
     gc.collect()
     gc.freeze()

@@ -20,15 +20,20 @@ EVERY = "*"
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """Who calls, and what they may ask. `candidates` allows naming a candidate that is not released."""
+    """Who calls, what they may ask, and where they may deliver. `candidates` allows naming a candidate that is not released."""
 
     name: str
     domains: tuple[str, ...]
     candidates: bool = False
+    delivers: tuple[str, ...] = ()
 
     def may(self, domain: str) -> bool:
         """Whether this key may ask that domain."""
         return domain in self.domains or EVERY in self.domains
+
+    def may_deliver(self, domain: str) -> bool:
+        """Whether this key may upload to that domain: a right of its own, which asking does not give."""
+        return domain in self.delivers
 
 
 class KeyRing:
@@ -58,19 +63,27 @@ class KeyRing:
         mark = (stat.st_mtime_ns, stat.st_ino)
         if mark != self._seen:
             entries = _read(self._path)
-            self._keys = {kept: Key(e["name"], tuple(e["domains"]), bool(e.get("candidates", False))) for kept, e in entries.items()}
+            self._keys = {
+                kept: Key(e["name"], tuple(e["domains"]), bool(e.get("candidates", False)), tuple(e.get("delivers", ())))
+                for kept, e in entries.items()
+            }
             self._seen = mark
 
 
-def issue_key(settings: Settings, name: str, domains: Iterable[str], *, candidates: bool = False) -> str:
-    """Draw a key, keep its hash, and return it: it cannot be shown again. Domain `*` means every domain."""
+def issue_key(settings: Settings, name: str, domains: Iterable[str], *, candidates: bool = False, delivers: Iterable[str] = ()) -> str:
+    """Draw a key, keep its hash, and return it: it cannot be shown again. Domain `*` means every domain, to ask; not to deliver to."""
     key = f"rk-{secrets.token_urlsafe(32)}"
     path = _path(settings)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with (path.parent / ".api_keys.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         entries = _read(path) if path.is_file() else {}
-        entries[sha256(key)] = {"name": name, "domains": sorted(domains), "candidates": candidates}
+        entries[sha256(key)] = {
+            "name": name,
+            "domains": sorted(domains),
+            "candidates": candidates,
+            "delivers": sorted(delivers),
+        }
         _write_private(path, json.dumps(entries, indent=2, sort_keys=True))
     return key
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipelines.errors import BadInput, NotAllowed, NotFound, RatchetError, Unavailable
+from pipelines.errors import BadInput, Conflict, NotAllowed, NotFound, RatchetError, Unavailable
 from pipelines.serving.answer import Answer
 
 QUESTION_CHARACTERS = 2000
@@ -141,6 +141,7 @@ def fault(error: RatchetError) -> tuple[int, dict[str, Any]]:
         (NotAllowed, (403, "permission_error", "not_allowed")),
         (NotFound, (404, "invalid_request_error", "model_not_found")),
         (BadInput, (400, "invalid_request_error", "invalid_value")),
+        (Conflict, (409, "invalid_request_error", "conflict")),
         (Unavailable, (503, "server_error", "unavailable")),
     ):
         if isinstance(error, cls):

@@ -14,7 +14,7 @@ from pipelines.registry import artifacts
 from pipelines.site import site
 from pipelines.state import outbox
 from pipelines.state.database import reading
-from pipelines.state.models import Arrival, Candidate, DatasetVersion, Pointer
+from pipelines.state.models import Arrival, Candidate, DatasetVersion, Pointer, Watermark
 
 Finding = dict[str, Any]
 
@@ -26,6 +26,7 @@ def examine(settings: Settings, *, repair: bool) -> list[Finding]:
         ("domain files", lambda: _domains(settings)),
         ("audit log", lambda: _audit(settings)),
         ("ledger", lambda: _ledger(settings)),
+        ("sources", lambda: _sources(settings)),
         ("dataset versions", lambda: _versions(settings)),
         ("parts in service", lambda: _parts(settings)),
         ("other systems", lambda: _outbox(settings, repair)),
@@ -66,6 +67,15 @@ def _ledger(settings: Settings) -> str:
         rows = session.scalars(select(Arrival)).all()
     waiting = [row.id for row in rows if row.state == "received" and row.claimed_run is None]
     return f"{len(rows)} arrivals" + (f", waiting: {', '.join(waiting)}" if waiting else "")
+
+
+def _sources(settings: Settings) -> str:
+    """Outside sources whose last pull failed."""
+    with reading(settings) as session:
+        rows = session.scalars(select(Watermark).order_by(Watermark.domain, Watermark.source)).all()
+    if faults := [f"{row.domain}/{row.source}: {row.fault}" for row in rows if row.fault]:
+        raise RatchetError("; ".join(faults[:5]), todo="see docs/runbooks/collect.md")
+    return f"{len(rows)} collected" if rows else "none was collected from"
 
 
 def _versions(settings: Settings) -> str:

@@ -1,6 +1,6 @@
 """Who may do what in Airflow: roles per domain and the site's users, as plain data. `plugins/apply_access.py` puts it into Airflow.
 
-A domain's *steward* may deliver, run and clear `ingest` and `finetune` and only look at `release`; its *approver* may look at
+A domain's *steward* may deliver, run and clear `collect`, `ingest` and `finetune` and only look at `release`; its *approver* may look at
 everything and answer the approval of `release`, and can neither start a run nor change a task's state. So who trains does not release.
 """
 
@@ -18,7 +18,7 @@ from pipelines.manifest import sha256
 from pipelines.site import secrets
 from pipelines.site.airflow_env import airflow_env, airflow_home, metadata_database
 
-Stage = Literal["ingest", "finetune", "release"]
+Stage = Literal["collect", "ingest", "finetune", "release"]
 Right = tuple[str, str]
 """(action, resource) in FAB's words; which DAGs a role may touch is said per DAG, by `access_control`."""
 

@@ -276,6 +276,28 @@ class Tenure(Base):
     announced_at: Mapped[datetime | None]
 
 
+class Watermark(Base):
+    """How far a source was collected. One row per source, moved only after what was fetched is sealed."""
+
+    __tablename__ = "watermarks"
+
+    domain: Mapped[str] = mapped_column(String(40), primary_key=True)
+    source: Mapped[str] = mapped_column(String(40), primary_key=True)
+    state: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """What the connector needs to go on; names of objects only as salted hashes."""
+    progress: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """Of a pull that is under way: the address of an export that still runs."""
+    pending: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """Sealed but not yet in sight: hidden folders, their seals, and the state to move to. Empty most of the time."""
+    generation: Mapped[int] = mapped_column(default=0)
+    """Raised by every move: two collectors on two hosts cannot both move it."""
+    checked_at: Mapped[datetime | None]
+    """When a pull last ended well, with or without something new."""
+    moved_at: Mapped[datetime | None]
+    fault: Mapped[str | None] = mapped_column(Text)
+    """Why the last pull failed."""
+
+
 class OutboxMessage(Base):
     """Something to tell another system (MLflow, Airflow), written in the transaction that made it true."""
 

@@ -20,9 +20,10 @@ PREPARE_VERSION = 2
 
 
 def unclaimed(settings: Settings, domain: str) -> int:
-    """Sealed folders that no run has claimed. Cheap: the watcher asks once a second."""
-    from pipelines.intake import landing
+    """Sealed folders that no run has claimed, those just made of what lies quiet in the inbox included. The watcher asks once a second."""
+    from pipelines.intake import inbox, landing
 
+    inbox.seal_quiet(settings, domain)
     known = ledger.known_folders(settings, domain)
     return sum(folder.name not in known for folder in landing.sealed(settings, domain))
 

@@ -30,7 +30,10 @@ def facts(folder: str) -> dict[str, Any]:
                 "doc": dag.doc_md,
                 "owner": dag.owner,
                 "rights": {role: {k: sorted(v) for k, v in what.items()} for role, what in (dag.access_control or {}).items()},
+                "stage": dag_id.partition(".")[2],
                 "schedule": type(dag.timetable).__name__,
+                "ticks": [one.expression for one in getattr(dag.timetable, "timetables", [])],
+                "max_active_runs": dag.max_active_runs,
                 "leaves": sorted(task.task_id for task in dag.leaves),
                 "tasks": {
                     task.task_id: {
