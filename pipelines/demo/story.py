@@ -129,6 +129,9 @@ def _nothing_leaked(narrator: Narrator, planted: list[str]) -> None:
     from pipelines.masking.leaks import find
 
     settings = narrator.settings
+    if not planted:
+        narrator.tell("this data has no planted identifiers to search for")
+        return
     found = find(settings.var, planted, skip=(settings.landing_zone, settings.var / "samples", settings.var / "demo"))
     if found:
         where = "; ".join(f"{path.relative_to(settings.var)}: {len(hits)}" for path, hits in list(found.items())[:5])

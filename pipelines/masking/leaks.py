@@ -21,6 +21,8 @@ def find(root: Path, planted: Iterable[str], skip: Iterable[Path] = ()) -> dict[
     for word in planted:
         if word.strip():
             automaton.add_word(_folded(word.encode()), word)
+    if not len(automaton):
+        return {}
     automaton.make_automaton()
     skipped = [path.resolve() for path in skip]
     found: dict[Path, set[str]] = {}

@@ -20,3 +20,8 @@ def test_planted_strings_are_found_in_text_names_columns_and_databases(tmp_path:
     found = find(tmp_path, ["Jane Doe", "nobody"], skip=(tmp_path / "skipped",))
     assert {path.name for path in found} == {"log.txt", "jane doe.json", "rows.parquet", "a.db"}
     assert set().union(*found.values()) == {"Jane Doe"}
+
+
+def test_a_search_for_nothing_finds_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("anything")
+    assert find(tmp_path, []) == find(tmp_path, [" "]) == {}
