@@ -40,8 +40,8 @@ def documents(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         folder = landing.deliver(settings, domain.domain, files, uploader="steward", source="sample", effective=delivery["effective"])
         found = extract.extract(folder, domain, delivery["effective"])
         assert found.refusals == []
-        masked = extract.mask(found.records, Masker.open(settings, domain.privacy.profile), "a", domain)
-        made[delivery["folder"]] = masked.documents
+        staged, _ = extract.mask(found, Masker.open(settings, domain.privacy.profile), "a", domain)
+        made[delivery["folder"]] = staged.documents
     return made
 
 
