@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from importlib import import_module
 from typing import Any
 
+from airflow.providers.standard.exceptions import HITLTimeoutError
 from airflow.providers.standard.operators.hitl import ApprovalOperator, HITLOperator
 from airflow.sdk import (
     DAG,
@@ -147,19 +148,25 @@ def tell_others() -> Any:
 
 
 class Approval(ApprovalOperator):
-    """Airflow's approval, answered by one of the domain's approvers. A rejection goes on to `authorise`, which records it and fails."""
+    """Airflow's approval, answered by one of the domain's approvers. A rejection goes on to `authorise`, which records it and fails.
+
+    A try that fails asks again: when an answer comes within seconds of the question and the scheduler is slow, Airflow 3.3.2 hears of the
+    pause after it has queued the task anew, and fails it. Running out of time is no fault and is not tried again.
+    """
 
     def __init__(self, *, domain: DomainConfig, **kwargs: Any) -> None:
         super().__init__(
             assigned_users=assigned_users(load_settings(), domain),
             response_timeout=timedelta(hours=domain.rollout.approval_hours),
-            retries=0,  # a second try would wipe the answer
             **kwargs,
         )
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Skip nothing: a skipped run would hide who rejected."""
-        return HITLOperator.execute_complete(self, context, event)
+        try:
+            return HITLOperator.execute_complete(self, context, event)
+        except HITLTimeoutError as error:
+            raise AirflowFailException(f"nobody answered in time: {error}") from error
 
 
 def authorise(domain: str, candidate: str, **context: Any) -> None:

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -151,19 +152,14 @@ def test_clearing_every_task_of_every_run_changes_nothing(site: Site) -> None:
 
 
 def approve_again(site: Site, runs: list[tuple[str, str]]) -> None:
-    """Answer every approval that is asked until each run has either had its answer or ended."""
+    """Answer every approval that is asked until all runs have ended."""
     approver, waiting, deadline = AirflowClient.of(site.settings, "approver"), list(runs), time.monotonic() + 300
     while waiting:
         assert time.monotonic() < deadline, waiting
-        for dag, run_id in list(waiting):
-            if approver.run_state(dag, run_id) in ("success", "failed"):
-                waiting.remove((dag, run_id))
-                continue
-            try:
+        waiting = [(dag, run_id) for dag, run_id in waiting if approver.run_state(dag, run_id) not in ("success", "failed")]
+        for dag, run_id in waiting:
+            with suppress(NotFound, Conflict):
                 approver.respond(dag, run_id, "Approve")
-                waiting.remove((dag, run_id))
-            except (NotFound, Conflict):
-                continue
         time.sleep(0.5)
 
 
