@@ -56,8 +56,8 @@ def waited(driver: Any, by: str, what: str, seconds: float = 30) -> Any:
 
 
 def picture(driver: Any, folder: Path, name: str) -> Path:
-    """A screenshot, also left under RATCHET_PICTURES for a person to look at."""
-    for place in filter(None, (folder, os.environ.get("RATCHET_PICTURES"))):
+    """A screenshot, also left under STORY_PICTURES for a person to look at."""
+    for place in filter(None, (folder, os.environ.get("STORY_PICTURES"))):
         path = Path(place) / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         driver.save_screenshot(str(path))
