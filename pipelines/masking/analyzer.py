@@ -14,7 +14,7 @@ from typing import Any
 
 import regex  # type: ignore[import-untyped]
 
-from pipelines.masking import names, numbers, patterns, tidy
+from pipelines.masking import names, numbers, patterns, postcodes, tidy
 from pipelines.masking.taggers import SHIPPED, tagger
 
 FLAGS = regex.MULTILINE
@@ -62,8 +62,10 @@ def engine(profile: str, also: tuple[str, ...] = (), recogniser: str = SHIPPED) 
             for one in model.find([text])[0]:
                 if (kind := _MODEL_KINDS[one.label]) in wanted and (kept := tidy.trimmed(text, one.start, one.end, kind)):
                     yield *kept, kind, one.score
+                    if kind in ("PLACE", "ADDRESS"):
+                        yield from ((*code, "ZIP", 0.8) for code in postcodes.beside(text, *kept))
 
-        recognizers.append(_recognizer(recogniser, wanted & frozenset(_MODEL_KINDS.values()), tagged))
+        recognizers.append(_recognizer(recogniser, (wanted & frozenset(_MODEL_KINDS.values())) | {"ZIP"}, tagged))
     registry = RecognizerRegistry(recognizers=recognizers, supported_languages=["en"])
     return AnalyzerEngine(registry=registry, nlp_engine=_blank_pipeline(), supported_languages=["en"])
 

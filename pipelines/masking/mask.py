@@ -28,8 +28,7 @@ import regex  # type: ignore[import-untyped]
 
 from pipelines.config import Privacy, Settings
 from pipelines.errors import MaskingFailed
-from pipelines.masking import dates, subjects
-from pipelines.masking.patterns import LOW_POPULATION_ZIP3
+from pipelines.masking import dates, postcodes, subjects, tidy
 from pipelines.masking.tidy import REDACTED
 from pipelines.masking.vault import Vault
 
@@ -159,7 +158,10 @@ class Masker:
         return (1 if drawn & 1 else -1) * (1 + (drawn >> 1) % most)
 
     def _found(self, text: str) -> list[_Span]:
-        return [_Span(one.start, one.end, one.entity_type, _name_of(one)) for one in self._analyze(text)]
+        found = [_Span(one.start, one.end, one.entity_type, _name_of(one)) for one in self._analyze(text)]
+        if not REDACTED.search(text):
+            return found
+        return [_Span(*part, span.kind, span.by) for span in found for part in tidy.around_redactions(text, span.start, span.end)]
 
     def _analyze(self, text: str) -> list[Any]:
         from pipelines.masking.analyzer import FLAGS
@@ -214,6 +216,6 @@ def _replacement(kind: str, value: str, days: int) -> str:
         case "AGE":
             return "90+"
         case "ZIP":
-            return "000" if value[:3] in LOW_POPULATION_ZIP3 else value[:3]
+            return postcodes.shortened(value)
         case _:
             return f"[{_LABELS.get(kind, kind)}]"

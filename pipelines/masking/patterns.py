@@ -72,7 +72,10 @@ PATTERNS: Final[tuple[tuple[str, str, float], ...]] = (
     # (B) geography below the state
     ("ZIP", rf"(?<=\b{_STATE}[,.]?\s+)\d{{5}}(?:-\d{{4}})?\b", 1.0),
     ("ZIP", r"(?<=\b(?i:zip|zip ?code|postal code|postcode)\s*[:#]?\s*)\d{5}(?:-\d{4})?\b", 1.0),
+    ("ZIP", r"(?<=\b(?i:zip|zip ?code|postal code|postcode)\b[^.\n\d]{1,25})(?:\d{4,6}(?:-\d{3,4})?|\d{3}[ -]\d{2})\b(?![.,]\d)", 0.8),
     ("ZIP", r"(?<![\d-])\d{5}-\d{4}(?![\d-])", 0.6),
+    # The United Kingdom's and Canada's have a shape of their own.
+    ("ZIP", r"(?<![\w-])(?:[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2}|[A-Z]\d[A-Z] \d[A-Z]\d)(?![\w-])", 0.8),
     (
         "ADDRESS",
         rf"\b\d{{1,6}}[A-Za-z]?\s+(?:{_CAP}\s+|\d+(?:st|nd|rd|th)\s+){{1,4}}{_STREET}\b\.?{_UNIT}(?:,\s*{_CAP}(?:\s{_CAP}){{0,2}}(?=,\s*{_STATE}))?",

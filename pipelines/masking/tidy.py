@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 import regex  # type: ignore[import-untyped]
@@ -35,7 +36,7 @@ def trimmed(text: str, start: int, end: int, kind: str) -> tuple[int, int] | Non
     while end > start and text[end - 1] in _EDGE:
         end -= 1
     value = text[start:end]
-    if not any(letter.isalnum() for letter in value) or REDACTED.fullmatch(value) or _is_inside_redaction(text, start, end):
+    if not _says(value):
         return None
     if kind in ("NAME", "PLACE") and all(word.lower() in _NEVER or not word.isalpha() for word in value.split()):
         return None
@@ -45,7 +46,19 @@ def trimmed(text: str, start: int, end: int, kind: str) -> tuple[int, int] | Non
     return start, end
 
 
-def _is_inside_redaction(text: str, start: int, end: int) -> bool:
-    return any(
-        found.start() <= start and end <= found.end() for found in REDACTED.finditer(text, max(0, start - 30), min(len(text), end + 30))
-    )
+def around_redactions(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """What of a span lies outside of redactions and says something."""
+    at = start
+    for redaction in REDACTED.finditer(text):
+        if redaction.start() >= end:
+            break
+        if redaction.end() > start:
+            if _says(text[at : redaction.start()]):
+                yield at, redaction.start()
+            at = max(at, redaction.end())
+    if _says(text[at:end]):
+        yield at, end
+
+
+def _says(part: str) -> bool:
+    return any(letter.isalnum() for letter in part)

@@ -72,7 +72,8 @@ class Tagger(nn.Module):  # type: ignore[misc]
 
     def forward(self, ids: Tensor, shapes: Tensor, mask: Tensor) -> Tensor:
         """Scores (texts, tokens, tags)."""
-        vectors = self.bert.embeddings.word_embeddings(ids) + self.shape[shapes].to(torch.bfloat16)
+        vectors = self.bert.embeddings.word_embeddings(ids)
+        vectors = vectors + self.shape[shapes].to(vectors.dtype)
         hidden = self.bert(inputs_embeds=vectors, attention_mask=mask).last_hidden_state
         return self.head(hidden.float())
 
@@ -151,8 +152,8 @@ def resume(model: Tagger, out: Path) -> None:
         value.data.copy_(kept[name.removeprefix("bert.encoder.layer.")])
 
 
-def train(out: Path, seed: int, examples: int, rate: float, *, going_on: bool = False) -> None:
-    """Trains on so many examples and writes the result."""
+def train(out: Path, seed: int, examples: int, rate: float, *, stop_at: int | None = None, going_on: bool = False) -> None:
+    """Trains towards so many examples, the rate falling all the way, and writes the result; at `stop_at` already where that is given."""
     torch.manual_seed(seed)
     rng = random.Random(seed)  # noqa: S311 - order of batches
     model = Tagger()
@@ -167,7 +168,7 @@ def train(out: Path, seed: int, examples: int, rate: float, *, going_on: bool = 
     seen, step, loss_sum, began, saved = 0, 0, 0.0, time.monotonic(), time.monotonic()
     for ids, shapes, mask, tags, count in batches(text, rng):
         done = seen / examples
-        if done >= 1:
+        if done >= 1 or (stop_at is not None and seen >= stop_at):
             break
         for group in optimizer.param_groups:
             group["lr"] = rate * min(1.0, (step + 1) / 100) * (1 - 0.97 * done)
@@ -193,11 +194,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--examples", type=int, default=200_000)
     parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--stop-at", type=int, help="end after so many examples, before the rate has fallen to its last")
     parser.add_argument("--resume", action="store_true", help="go on from the weights in --out")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
-    train(arguments.out, arguments.seed, arguments.examples, arguments.rate, going_on=arguments.resume)
+    train(arguments.out, arguments.seed, arguments.examples, arguments.rate, stop_at=arguments.stop_at, going_on=arguments.resume)
 
 
 if __name__ == "__main__":
