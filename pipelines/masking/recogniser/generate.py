@@ -33,9 +33,9 @@ class Example:
 class Mix:
     """Shares of each kind of text; the rest is negatives."""
 
-    positive: float = 0.56
-    grammar: float = 0.12
-    salad: float = 0.06
+    positive: float = 0.5
+    grammar: float = 0.18
+    salad: float = 0.05
     lower: float = 0.17
     upper: float = 0.05
     noisy: float = 0.15
@@ -78,6 +78,9 @@ def render(template: str, filler: Filler) -> list[Piece]:
 def _clauses(filler: Filler, rng: random.Random) -> list[Piece]:
     """Subject, verb, object and where or when, joined at random: names in places that no template puts them."""
 
+    def verb() -> str:
+        return filler.fill("verb")[0]
+
     def actor() -> list[Piece]:
         return render(
             rng.choice(
@@ -108,12 +111,14 @@ def _clauses(filler: Filler, rng: random.Random) -> list[Piece]:
             filler,
         )  # fmt: skip
 
-    pieces = [*actor(), (f" {rng.choice(words.VERBS)} ", "O"), *object_(), (" ", "O"), *place()]
+    if rng.random() < 0.3:
+        return render(rng.choice(templates.FRAMES), filler)
+    pieces = [*actor(), (f" {verb()} ", "O"), *object_(), (" ", "O"), *place()]
     if rng.random() < 0.5:
         pieces += [
             (rng.choice((", and ", " because ", ", but ", " when ", "; ", " that ", ", so ")), "O"),
             *actor(),
-            (f" {rng.choice(words.VERBS)} ", "O"),
+            (f" {verb()} ", "O"),
             *object_(),
         ]
     if rng.random() < 0.2:
@@ -137,7 +142,7 @@ def _salad(filler: Filler, rng: random.Random) -> list[Piece]:
         if rng.random() < 0.2:
             pieces.append(filler.fill(rng.choice(_ENTITY)))
         else:
-            word = rng.choice(bag) if rng.random() < 0.85 else filler.fill("drug")[0]
+            word = rng.choice(bag) if rng.random() < 0.5 else filler.fill(rng.choice(("common", "verb", "adj", "adv", "gerund", "drug")))[0]
             pieces.append((word.title() if rng.random() < 0.15 else word, "O"))
         pieces.append((rng.choice((" ", " ", " ", ", ", ". ", " - ", ": ")), "O"))
     return pieces

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from pipelines.masking.recogniser import words
+from pipelines.masking.recogniser import plain, words
 from pipelines.masking.recogniser.pools import Pools
 
 Piece = tuple[str, str]
@@ -119,16 +119,12 @@ class Filler:
     # places
 
     def city(self) -> str:
-        """A town: well known, of some locale, or coined."""
+        """A town: well known, of some locale, or coined, of one word or several."""
         rng = self._rng
         draw = rng.random()
-        if draw < self._coined * 0.7:
+        if draw < self._coined * 0.9:
             made = self._towns.coin(rng)
-            return (
-                f"{rng.choice(('San', 'Santa', 'Bad', 'Saint', 'New', 'Port', 'El', 'North', 'Fort', 'Upper'))} {made}"
-                if draw < 0.05
-                else made
-            )
+            return rng.choice(words.TOWN_SHAPES).format(x=made, y=self._towns.coin(rng)) if draw < self._coined * 0.35 else made
         return rng.choice(words.CITIES) if draw < 0.6 else rng.choice(self._pools.cities)
 
     def road(self) -> str:
@@ -142,10 +138,10 @@ class Filler:
         elif draw < 0.5:
             number = rng.randint(1, 190)
             stem = f"{number}{'th' if number % 100 in (11, 12, 13) else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"
-        elif draw < 0.75:
-            stem = rng.choice((self._last.coin(rng), self._towns.coin(rng), self.first(), self.last()))
-            if rng.random() < 0.45:
-                return rng.choice(words.STREET_FOREIGN).format(x=stem)
+        elif draw < 0.8:
+            stem = rng.choice((self._last.coin(rng), self._towns.coin(rng), self.first(), self.last(), f"{self.first()} {self.last()}"))
+            if rng.random() < 0.6:
+                return rng.choice(words.STREET_FOREIGN if rng.random() < 0.5 else words.STREET_PHRASES).format(x=stem)
         else:
             return rng.choice(self._pools.streets)
         compass = rng.choice(("N ", "S ", "East ", "W. ", "North ")) if rng.random() < 0.1 else ""
@@ -171,6 +167,8 @@ class Filler:
         if rng.random() < 0.18:
             unit = f"{rng.choice(words.UNITS)} {rng.randint(1, 999)}{rng.choice(('', '', 'B', 'C'))}"
             line = f"{line}{rng.choice((' ', ', '))}{unit}"
+        elif rng.random() < 0.12:
+            line = f"{line}{rng.choice((' ', ', '))}{rng.choice(words.FLOORS).format(n=rng.randint(1, 60), x=rng.choice('ABCD'))}"
         return f"P.O. Box {rng.randint(1, 9999)}" if rng.random() < 0.03 else line
 
     def zip(self) -> str:
@@ -274,6 +272,12 @@ class Filler:
         def of(entries: tuple[str, ...]) -> Callable[[], str]:
             return lambda: rng.choice(entries)
 
+        ordinary = plain.words()
+
+        def mixed(slot: str, entries: tuple[str, ...]) -> Callable[[], str]:
+            """Half of the short list, half of all the words of that kind."""
+            return lambda: rng.choice(entries if rng.random() < 0.5 else ordinary[slot])
+
         def cap(make: Callable[[], str]) -> Callable[[], str]:
             def made() -> str:
                 value = make()
@@ -311,14 +315,15 @@ class Filler:
             "0## #### ####",
         )
         names = {
-            "common": of(words.COMMON), "verb": of(words.VERBS), "adj": of(words.ADJECTIVES), "adv": of(words.ADVERBS),
-            "gerund": of(words.GERUNDS),
+            "common": mixed("common", words.COMMON), "verb": mixed("verb", words.VERBS), "adj": mixed("adj", words.ADJECTIVES),
+            "adv": mixed("adv", words.ADVERBS),
+            "gerund": mixed("gerund", words.GERUNDS),
             "job": of(words.JOBS), "kin": of(words.KIN), "drug": self.drug, "diagnosis": of(words.DIAGNOSES), "body": of(words.BODY),
             "exam": of(words.EXAMS), "law_thing": of(words.LAW_THINGS),
         }  # fmt: skip
         made: dict[str, Callable[[], str]] = {**names, **{f"{slot}_cap": cap(make) for slot, make in names.items()}}
         made |= {
-            "Common": cap(of(words.COMMON)), "Adj": cap(of(words.ADJECTIVES)), "Verb": cap(of(words.VERBS)),
+            "Common": cap(names["common"]), "Adj": cap(names["adj"]), "Verb": cap(names["verb"]),
             "Verb_plain": of(("see", "help", "call", "pay", "follow", "use", "keep", "monitor", "return", "provide", "check", "wait")),
             "title": of(words.TITLES), "title_dr": of(("Dr.", "Dr", "Doctor", "Dr.")), "title_lower": of(("sir", "madam", "ma'am",
             "dear", "buddy", "everyone")),

@@ -254,6 +254,41 @@ IP {ip} was used by {name} from {city}
 In case of emergency call {name} ({kin}) at {phone}
 """)
 
+FRAMES: Final = _lines("""
+{gerund_cap} with {first} {verb} the {common} {adv}
+does {first} like {gerund}?
+did {name} ever {Verb_plain} in {city}
+what is the {adj}est {common} that {name} {verb}
+the {adj} {common} of {name} was {verb} by {name} in {year}
+{common} by {name} about {common}
+{common}s by {last} are {adj}
+is {name} {adj} or {gerund}?
+{first} and the {common} of {common}
+{adv_cap} {first} {verb} {gerund} and {gerund}
+{common_cap} {common} {name} {verb} {common}
+I {verb} that {first} {verb} {adv} in {city}
+because {name} is {adj}, {first} {verb} {adv}
+play {common} from {name} please
+{verb} by {name} for {org} {adv}
+give {first} the {adj} {common} and {first} the {common}
+{first} said {first} {verb} {first}
+how {adj} is {city} in {month}?
+{city} is {adj} and {city} is {gerund}
+{gerund} in {city} without {first}
+the {adj} {city} {common} {verb} {name}
+everyone in {country} {verb} {name} for {gerund}
+{name} or {name}?
+between {city} and {city} there is a {adj} {common}
+if {first} {verb} the {common}, {last} will be {adj}
+{nation} {common} {name} and {nation} {common} {name} {verb} {adv}
+{verb_cap} {common}: {name} {verb} {common} at {street}
+we {verb} {name}, {name} and {adj} {first} {adv}
+{common} {common} at {address} {verb} {adv}
+the {common} on {street} is {verb} and {verb}
+has {last} {verb} the {common}? no, {last} is {gerund}
+{job_cap} {name} {verb} {job} {name}
+""")
+
 NEGATIVE: Final = _lines("""
 {heading}: {symptom}.
 {heading}|{drug_cap} {dose}|{drug_cap} {dose}
@@ -362,6 +397,17 @@ Grade {small} {diagnosis}, stage {small}, {law_name} {letter}
 The {capital} and the {capital} are {adj}, said the {job}.
 {capital} {small}, {capital}, {capital}
 I will {Verb_plain} the {common}. May I {Verb_plain} it? Will you?
+{verb_cap} {common} {gerund} {adv} {adj} {common}
+The {Adj} {Common} {verb} {Common} {Verb}
+{Common} {Common} and {Adj} {Common}: {Common}
+{gerund_cap} {Common} at the {Adj} {Common} {adv}
+{common_cap} {verb} {common} {adv}, {gerund} the {adj} {common} of {common}.
+what {common} is {adj} for {gerund}?
+{Adj} {Common} {Common} is {verb} by the {Common} {Common}
+I am {gerund} a {common} about {common} and {common}
+Are you {gerund} to the {adj} {common}?
+Who {verb} the {adj} {common}? The {job} {adv} {verb} it.
+{acronym} {common} {verb}: {adj} {acronym} {common}
 Hope is {adj}. Grace is {adj}. Faith, joy and mercy.
 Mark the {common}. Bill the {common}. Rob no {common}. Frank talk. A rose is a {common}.
 The turkey was {adj}. Fine china. A jersey, a guinea pig, brazil nuts, cologne, bologna.
