@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from pipelines.masking.recogniser import templates, words
+from pipelines.masking.recogniser import negatives, templates, words
 from pipelines.masking.recogniser.pools import Pools
 from pipelines.masking.recogniser.slots import Filler, Piece
 
@@ -62,7 +62,7 @@ def _text(filler: Filler, rng: random.Random, mix: Mix, positive: tuple[str, ...
         return _clauses(filler, rng)
     if draw < mix.positive + mix.grammar + mix.salad:
         return _salad(filler, rng)
-    return render(rng.choice(templates.NEGATIVE), filler)
+    return render(rng.choice(negatives.NEGATIVE), filler)
 
 
 def render(template: str, filler: Filler) -> list[Piece]:

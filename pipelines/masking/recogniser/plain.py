@@ -16,8 +16,8 @@ _ENDINGS: Final = {
     "adv": ("ly",),
     "adj": ("ous", "ive", "able", "ible", "ful", "less", "ical", "ional", "ary", "ish", "ular"),
     "common": (
-        "tion", "sion", "ment", "ness", "ity", "ance", "ence", "ism", "ship", "age", "ure", "ology", "hood", "dom", "tions", "ments", "ings", "ists",
-        "ures",
+        "tion", "sion", "ment", "ness", "ity", "ance", "ence", "ism", "ship", "age", "ure", "ology", "hood", "dom", "tions", "ments",
+        "ings", "ists", "ures",
     ),
 }  # fmt: skip
 # Names of people and places with such an ending, and what is in no list of names because it is one everywhere.

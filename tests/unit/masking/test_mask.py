@@ -175,6 +175,14 @@ def test_any_failure_stops_and_quotes_nothing(vault: Vault) -> None:
         masker.mask("write to a.b@example.org")
 
 
+def test_a_pattern_that_runs_out_of_time_is_an_error(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipelines.masking import analyzer
+
+    monkeypatch.setattr(analyzer, "PATTERN_SECONDS", 1e-9)
+    with pytest.raises(MaskingFailed, match="TimeoutError"):
+        Masker("safe_harbor", vault).mask("word " * 5000)
+
+
 def test_masking_twice_changes_nothing(masker: Masker) -> None:
     once = masker.mask("Dr. Vole saw Ana Quist (MRN 48213377) on March 3, 2014; phone 512-555-0142.", ("Ana Quist",))
     assert masker.mask(once.text, ("Ana Quist",)).text == once.text
