@@ -18,12 +18,13 @@ RIGHT_AT: Final = 0.5
 
 @dataclass(slots=True)
 class Score:
-    """Counts by kind: labelled and found of the labelled kinds, claimed and right of the found ones."""
+    """Counts by kind: labelled and found of the labelled kinds; claimed, right, and labelled as anything, of the found ones."""
 
     labelled: Counter[str] = field(default_factory=Counter)
     found: Counter[str] = field(default_factory=Counter)
     claimed: Counter[str] = field(default_factory=Counter)
     right: Counter[str] = field(default_factory=Counter)
+    labelled_at_all: Counter[str] = field(default_factory=Counter)
 
     def recall(self) -> dict[str, float]:
         """Share of the labelled spans that were found, by labelled kind."""
@@ -32,6 +33,10 @@ class Score:
     def precision(self) -> dict[str, float]:
         """Share of the found spans that were right, by found kind."""
         return {kind: self.right[kind] / count for kind, count in sorted(self.claimed.items())}
+
+    def no_false_alarm(self) -> dict[str, float]:
+        """Share of the found spans that lie on something labelled, be it of another kind (a firm taken for a person), by found kind."""
+        return {kind: self.labelled_at_all[kind] / count for kind, count in sorted(self.claimed.items())}
 
     def add(self, labelled: Iterable[Span], found: Iterable[Span], meaning: Mapping[str, frozenset[str]] | None = None) -> None:
         """Counts one text. `meaning` says for a found kind which labelled kinds it may stand for; by default the same name."""
@@ -45,4 +50,5 @@ class Score:
         for start, end, kind in found:
             right = (meaning or {}).get(kind, frozenset({kind}))
             self.claimed[kind] += 1
+            self.labelled_at_all[kind] += sum(n in kind_at for n in range(start, end)) >= RIGHT_AT * (end - start)
             self.right[kind] += sum(kind_at.get(n) in right for n in range(start, end)) >= RIGHT_AT * (end - start)

@@ -187,6 +187,7 @@ def measure(masker: Masker, folder: Path, count: int) -> dict[str, Any]:
         "texts": len(texts),
         "recall": {"ours": ours.recall(), "ours, lower case": small.recall(), "bare Presidio": theirs.recall()},
         "precision": {"ours": ours.precision(), "ours, lower case": small.precision()},
+        "no false alarm": {"ours": ours.no_false_alarm(), "ours, lower case": small.no_false_alarm()},
         "named per 1,000 words": {
             "mts_dialog": names_per_thousand(dialogues(folder), masker.spans),
             "cfpb_regulations": names_per_thousand(regulations(folder), masker.spans),
@@ -199,11 +200,13 @@ def measure(masker: Masker, folder: Path, count: int) -> dict[str, Any]:
 def show(result: dict[str, Any]) -> None:
     """The tables, for people."""
     columns = result["recall"]
-    print(f"{'presidio_synth, ' + str(result['texts']) + ' texts':<32}{'ours':>8}{'precision':>11}{'lower case':>12}{'bare Presidio':>15}")  # noqa: T201
+    head = f"{'found':>8}{'precision':>11}{'on any label':>14}{'lower case':>12}{'bare Presidio':>15}"
+    print(f"{'presidio_synth, ' + str(result['texts']) + ' texts':<32}{head}")  # noqa: T201
     for kind in sorted(columns["ours"]):
-        right = result["precision"]["ours"].get(PRECISION_OF.get(kind, ""), None)
-        cells = f"{columns['ours'][kind]:>8.3f}{'' if right is None else f'{right:.3f}':>11}{columns['ours, lower case'][kind]:>12.3f}"
-        print(f"{kind:<32}{cells}{columns['bare Presidio'].get(kind, 0):>15.3f}")  # noqa: T201
+        shares = [result[name]["ours"].get(PRECISION_OF.get(kind, "")) for name in ("precision", "no false alarm")]
+        right, labelled = ("" if share is None else f"{share:.3f}" for share in shares)
+        small, bare = columns["ours, lower case"][kind], columns["bare Presidio"].get(kind, 0)
+        print(f"{kind:<32}{columns['ours'][kind]:>8.3f}{right:>11}{labelled:>14}{small:>12.3f}{bare:>15.3f}")  # noqa: T201
     for name in ("named per 1,000 words", "texts per second", "ours, many, to"):
         print(f"\n{name}")  # noqa: T201
         for key, value in result[name].items():

@@ -39,13 +39,14 @@ class Mix:
     lower: float = 0.17
     upper: float = 0.05
     noisy: float = 0.15
+    common: float = 0.0
 
 
 def stream(pools: Pools, seed: int, mix: Mix | None = None, positive: tuple[str, ...] = templates.POSITIVE) -> Iterator[Example]:
     """Examples without end, the same for the same seed and pools."""
     mix = mix or Mix()
     rng = random.Random(seed)  # noqa: S311 - text, not secrets
-    filler = Filler(pools, rng)
+    filler = Filler(pools, rng, common=mix.common)
     while True:
         pieces = _text(filler, rng, mix, positive)
         # A text in the wild is seldom one sentence.

@@ -15,10 +15,10 @@ _PARTICLES = ("de", "van", "von", "van der", "de la", "del", "bin", "al", "da", 
 
 
 class Filler:
-    """Draws values from pools; `coined` of them, about, stand in no list."""
+    """Draws values from pools; `common` of the names are common in English, `coined` of the others, about, stand in no list."""
 
-    def __init__(self, pools: Pools, rng: random.Random, coined: float = 0.35) -> None:
-        self._pools, self._rng, self._coined = pools, rng, coined
+    def __init__(self, pools: Pools, rng: random.Random, coined: float = 0.35, common: float = 0.0) -> None:
+        self._pools, self._rng, self._coined, self._common = pools, rng, coined, common
         self._given, self._last, self._towns = pools.chains()
         self._plain: dict[str, Callable[[], str]] = self._plain_slots()
 
@@ -61,9 +61,14 @@ class Filler:
 
     # people
 
+    def _is_common(self) -> bool:
+        return self._common > 0 and self._rng.random() < self._common
+
     def first(self) -> str:
         """A first name, sometimes coined, sometimes of two parts."""
         rng = self._rng
+        if self._is_common():
+            return rng.choice(self._pools.common[0])
         if rng.random() < self._coined:
             return self._given.coin(rng)
         name = rng.choice(rng.choice(self._pools.people)[0])
@@ -72,6 +77,8 @@ class Filler:
     def last(self) -> str:
         """A last name: listed, coined, hyphenated, with a particle, or a plain word."""
         rng = self._rng
+        if self._is_common():
+            return rng.choice(self._pools.common[1])
         draw = rng.random()
         if draw < self._coined:
             base = self._last.coin(rng)
@@ -90,8 +97,11 @@ class Filler:
         """A person as people are written: mostly first and last name, often less, sometimes more."""
         rng = self._rng
         given, last = rng.choice(self._pools.people)
-        first = rng.choice(given) if rng.random() > self._coined else self.first()
-        surname = rng.choice(last) if rng.random() > self._coined else self.last()
+        if self._is_common():
+            first, surname = (rng.choice(entries) for entries in self._pools.common)
+        else:
+            first = rng.choice(given) if rng.random() > self._coined else self.first()
+            surname = rng.choice(last) if rng.random() > self._coined else self.last()
         letter = rng.choice("ABCDEFGHIJKLMNOPRSTVW")
         draw = rng.random()
         if draw < 0.55:
