@@ -10,6 +10,7 @@ import difflib
 import os
 import re
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
@@ -172,10 +173,40 @@ class Contract(Strict):
     on_breach: Literal["refuse", "quarantine"] = "refuse"
 
 
-class Privacy(Strict):
-    """`public` masks direct contact details only; `safe_harbor` removes the 18 HIPAA identifiers (45 CFR 164.514(b)(2))."""
+class Certificate(Strict):
+    """An expert's determination under 45 CFR 164.514(b)(1). Past its last day masking stops: it never goes on without one."""
 
-    profile: Literal["public", "safe_harbor"]
+    id: str = Field(min_length=1, description="number or file of the signed determination")
+    expert: str = Field(min_length=1)
+    expires: date
+    max_shift_days: int = Field(364, ge=30, le=3650, description="dates of one subject move together by up to so many days")
+
+
+class Privacy(Strict):
+    """What masking removes.
+
+    `public` masks direct contact details only; `safe_harbor` removes the 18 HIPAA identifiers (45 CFR 164.514(b)(2)); `expert` removes
+    the same, except that full dates are shifted per subject instead of cut to their year, and asks for a certificate.
+    """
+
+    profile: Literal["public", "safe_harbor", "expert"]
+    also: tuple[Literal["NAME", "PLACE", "ORGANISATION", "ADDRESS", "CASE", "ACCOUNT"], ...] = Field(
+        (),
+        description="kinds that `public` masks besides contact details, for contracts and chats; the other profiles mask all of them",
+    )
+    recogniser: str = Field(
+        "ratchet-minilm", min_length=1, description="or a Hugging Face token-classification model: a folder or a hub name"
+    )
+    min_recall: Share = Field(0.9, description="per kind of identifier on the generated labelled set; below it, masking blocks")
+    certificate: Certificate | None = None
+
+    @model_validator(mode="after")
+    def _expert_has_a_certificate(self) -> Privacy:
+        if (self.profile == "expert") != (self.certificate is not None):
+            raise ValueError("a certificate belongs to the expert profile, and the expert profile needs one")
+        if self.also and self.profile != "public":
+            raise ValueError(f"`also` is for the public profile: {self.profile} masks these kinds anyway")
+        return self
 
 
 class QuestionRule(Strict):

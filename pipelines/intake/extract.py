@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from pipelines.corpus.staging import Chained, Staged
 from pipelines.errors import MaskingFailed
 from pipelines.intake import landing, reader
 from pipelines.intake.records import RawRecord, Refusal
-from pipelines.masking.mask import Masker
+from pipelines.masking.mask import Masked, Masker
 from pipelines.state.ledger import Line
 
 
@@ -44,8 +43,8 @@ def extract(folder: Path, domain: DomainConfig, effective: str) -> Extracted:
     return found
 
 
-def mask(found: Extracted, masker: Masker, arrival_id: str, domain: DomainConfig) -> tuple[Staged, dict[str, int]]:
-    """Mask every record in memory: what is to be staged, and identifiers removed by kind.
+def mask(found: Extracted, masker: Masker, arrival_id: str, domain: DomainConfig) -> tuple[Staged, list[Masked]]:
+    """Mask every record in memory: what is to be staged, and every masked title and text, for the report.
 
     MaskingFailed when one cannot be masked: the arrival stops, nothing of it is written.
     """
@@ -53,15 +52,14 @@ def mask(found: Extracted, masker: Masker, arrival_id: str, domain: DomainConfig
     documents: list[Document] = []
     lines: list[Line] = []
     links: dict[Link, list[int]] = {}
-    counts: Counter[str] = Counter()
+    masked: list[Masked] = []
     for place, (record, file) in enumerate(found.records):
         key = record.key if public else masker.surrogate(record.key)
         try:
             title, text = masker.mask(record.title, record.subjects), masker.mask(record.text, record.subjects)
         except MaskingFailed as error:
             raise MaskingFailed(error.what, where=f"{arrival_id}, {file}, {record.place}", todo=error.todo) from None
-        counts.update(title.counts)
-        counts.update(text.counts)
+        masked += (title, text)
         row = document(
             key=key,
             title=title.text,
@@ -84,4 +82,4 @@ def mask(found: Extracted, masker: Masker, arrival_id: str, domain: DomainConfig
         )
         for link, places in links.items()
     ]
-    return Staged(documents, lines + found.refusals, chained), dict(counts)
+    return Staged(documents, lines + found.refusals, chained), masked

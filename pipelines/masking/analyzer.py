@@ -7,54 +7,94 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
 import regex  # type: ignore[import-untyped]
 
+from pipelines.masking import names, numbers, patterns, postcodes, tidy
+from pipelines.masking.taggers import SHIPPED, tagger
+
 FLAGS = regex.MULTILINE
 """Case counts: a capital is how a name shows."""
+PATTERN_SECONDS = 20.0
 
 
-@lru_cache(maxsize=2)
-def engine(profile: str) -> Any:
+Finding = tuple[int, int, str, float]
+"""Start, end, kind and score."""
+
+_MODEL_KINDS = {"NAME": "NAME", "PLACE": "PLACE", "ORG": "ORGANISATION", "ADDRESS": "ADDRESS"}
+
+
+@lru_cache(maxsize=4)
+def engine(profile: str, also: tuple[str, ...] = (), recogniser: str = SHIPPED) -> Any:
     """An AnalyzerEngine for a profile, built once per process."""
     with warnings.catch_warnings(), _without("torch", "transformers", "stanza", "gliner", "mxnet", "tensorflow"):
         # spaCy and its friends warn at import about one another.
         warnings.simplefilter("ignore")
-        from presidio_analyzer import (
-            AnalyzerEngine,
-            EntityRecognizer,
-            Pattern,
-            PatternRecognizer,
-            RecognizerRegistry,
-            RecognizerResult,
-        )
-        from presidio_analyzer.predefined_recognizers import CreditCardRecognizer, IbanRecognizer
+        from presidio_analyzer import AnalyzerEngine, RecognizerRegistry
+        from presidio_analyzer.predefined_recognizers import CreditCardRecognizer
 
-    from pipelines.masking import names, patterns
+    public = profile == "public"
+    wanted = frozenset(also) if public else frozenset(_MODEL_KINDS.values())
+    table = patterns.PUBLIC_PATTERNS if public else patterns.PATTERNS + patterns.CASE_PATTERNS
+    if public:
+        table += tuple(row for row in patterns.PATTERNS + patterns.CASE_PATTERNS + patterns.ACCOUNT_PATTERNS if row[0] in wanted)
+    recognizers: list[Any] = [
+        _recognizer("patterns", {kind for kind, *_ in table}, _matcher(table)),
+        CreditCardRecognizer(name="card check digit"),
+    ]
+    if not public:
+        recognizers += [
+            _recognizer("phone plans", ["PHONE"], lambda text: ((*span, "PHONE", 0.9) for span in numbers.phones(text))),
+            _recognizer("iban check digits", ["IBAN_CODE"], lambda text: ((*span, "IBAN_CODE", 1.0) for span in numbers.ibans(text))),
+        ]
+    if "NAME" in wanted:
+        recognizers.append(_recognizer("titles and lists", ["NAME"], lambda text: ((*span, "NAME", 0.8) for span in names.find(text))))
+    if wanted & frozenset(_MODEL_KINDS.values()):
+        model = tagger(recogniser)
 
-    class NameRecognizer(EntityRecognizer):  # type: ignore[misc]
-        """`names.find` as Presidio calls it."""
+        def tagged(text: str) -> Iterator[Finding]:
+            for one in model.find([text])[0]:
+                if (kind := _MODEL_KINDS[one.label]) in wanted and (kept := tidy.trimmed(text, one.start, one.end, kind)):
+                    yield *kept, kind, one.score
+                    if kind in ("PLACE", "ADDRESS"):
+                        yield from ((*code, "ZIP", 0.8) for code in postcodes.beside(text, *kept))
+
+        recognizers.append(_recognizer(recogniser, (wanted & frozenset(_MODEL_KINDS.values())) | {"ZIP"}, tagged))
+    registry = RecognizerRegistry(recognizers=recognizers, supported_languages=["en"])
+    return AnalyzerEngine(registry=registry, nlp_engine=_blank_pipeline(), supported_languages=["en"])
+
+
+def _matcher(table: Iterable[tuple[str, str, float]]) -> Callable[[str], Iterator[Finding]]:
+    """Our patterns. Presidio's own pattern recogniser logs one that runs out of time and goes on without it; here that is an error."""
+    compiled = [(kind, regex.compile(pattern, FLAGS), score) for kind, pattern, score in table]
+
+    def matches(text: str) -> Iterator[Finding]:
+        for kind, pattern, score in compiled:
+            for match in pattern.finditer(text, timeout=PATTERN_SECONDS):
+                if match.end() > match.start():
+                    yield match.start(), match.end(), kind, score
+
+    return matches
+
+
+def _recognizer(name: str, kinds: Iterable[str], find: Callable[[str], Iterable[Finding]]) -> Any:
+    """A function as Presidio calls it."""
+    from presidio_analyzer import EntityRecognizer, RecognizerResult
+
+    class Finder(EntityRecognizer):  # type: ignore[misc]
+        """`find` behind Presidio's interface."""
 
         def load(self) -> None:
             """Nothing to load."""
 
         def analyze(self, text: str, entities: list[str], nlp_artifacts: object = None) -> list[Any]:  # noqa: ARG002
-            return [RecognizerResult("NAME", start, end, 0.8) for start, end in names.find(text)]
+            return [RecognizerResult(kind, start, end, score) for start, end, kind, score in find(text)]
 
-    table = patterns.PATTERNS if profile == "safe_harbor" else patterns.PUBLIC_PATTERNS
-    kinds: dict[str, list[Any]] = {}
-    for number, (kind, pattern, score) in enumerate(table):
-        kinds.setdefault(kind, []).append(Pattern(f"{kind.lower()} {number}", pattern, score))
-    recognizers: list[Any] = [PatternRecognizer(kind, patterns=found, global_regex_flags=FLAGS) for kind, found in kinds.items()]
-    recognizers.append(CreditCardRecognizer())
-    if profile == "safe_harbor":
-        recognizers += [IbanRecognizer(), NameRecognizer(supported_entities=["NAME"], name="names")]
-    registry = RecognizerRegistry(recognizers=recognizers, supported_languages=["en"])
-    return AnalyzerEngine(registry=registry, nlp_engine=_blank_pipeline(), supported_languages=["en"])
+    return Finder(supported_entities=sorted(kinds), name=name)
 
 
 @contextmanager

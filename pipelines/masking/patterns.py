@@ -20,13 +20,14 @@ _DATE = (
     rf"(?:{_MONTH}\s+{_DAY}(?:\s*,?\s*{_YEAR})?|{_DAY}(?:\s+of)?\s+{_MONTH}(?:\s*,?\s*{_YEAR})?|{_MONTH},?\s+(?:of\s+)?{_YEAR}|{_NUMERIC})"
 )
 
-_STATE_CODES = """
+_STATE_CODES_TEXT = """
 AL AK AZ AR CA CO CT DE FL GA HI ID IL IN IA KS KY LA ME MD MA MI MN MS MO MT NE NV NH NJ NM NY NC ND OH OK OR PA RI SC SD TN TX UT VT
 VA WA WV WI WY DC PR
 """
+STATE_CODES: Final = frozenset(_STATE_CODES_TEXT.split())
 _STATE = (
     r"(?:(?:"
-    + "|".join(_STATE_CODES.split())
+    + "|".join(_STATE_CODES_TEXT.split())
     + r")\b|Alabama|Alaska|Arizona|Arkansas|California|Colorado|Connecticut|Delaware|Florida|Georgia|Hawaii|Idaho|Illinois"
     r"|Indiana|Iowa|Kansas|Kentucky|Louisiana|Maine|Maryland|Massachusetts|Michigan|Minnesota|Mississippi|Missouri|Montana|Nebraska|Nevada"
     r"|New (?:Hampshire|Jersey|Mexico|York)|(?:North|South) (?:Carolina|Dakota)|Ohio|Oklahoma|Oregon|Pennsylvania|Rhode Island|Tennessee"
@@ -71,7 +72,10 @@ PATTERNS: Final[tuple[tuple[str, str, float], ...]] = (
     # (B) geography below the state
     ("ZIP", rf"(?<=\b{_STATE}[,.]?\s+)\d{{5}}(?:-\d{{4}})?\b", 1.0),
     ("ZIP", r"(?<=\b(?i:zip|zip ?code|postal code|postcode)\s*[:#]?\s*)\d{5}(?:-\d{4})?\b", 1.0),
+    ("ZIP", r"(?<=\b(?i:zip|zip ?code|postal code|postcode)\b[^.\n\d]{1,25})(?:\d{4,6}(?:-\d{3,4})?|\d{3}[ -]\d{2})\b(?![.,]\d)", 0.8),
     ("ZIP", r"(?<![\d-])\d{5}-\d{4}(?![\d-])", 0.6),
+    # The United Kingdom's and Canada's have a shape of their own.
+    ("ZIP", r"(?<![\w-])(?:[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2}|[A-Z]\d[A-Z] \d[A-Z]\d)(?![\w-])", 0.8),
     (
         "ADDRESS",
         rf"\b\d{{1,6}}[A-Za-z]?\s+(?:{_CAP}\s+|\d+(?:st|nd|rd|th)\s+){{1,4}}{_STREET}\b\.?{_UNIT}(?:,\s*{_CAP}(?:\s{_CAP}){{0,2}}(?=,\s*{_STATE}))?",
@@ -120,6 +124,35 @@ PATTERNS: Final[tuple[tuple[str, str, float], ...]] = (
     ("ID", r"(?<![\w$.,/-])\d{6,}(?![\w.,/]*\d|\s*(?:units?|IU|mg|copies))", 0.6),
     ("ID", r"(?<![\w$-])(?=[A-Z0-9]*\d[A-Z0-9]*\d[A-Z0-9]*\d)(?=[A-Z0-9]*[A-Z])[A-Z0-9]{6,}(?![\w-])", 0.7),
     ("ID", r"(?<![\w$-])[A-Z]{1,5}-?\d{4,}(?:-[A-Z0-9]+)*(?![\w-])", 0.7),
+)
+
+_CASE_LABEL = (
+    r"(?i:(?:civil|criminal|case|docket|cause|matter|index|appeal|petition|claim|file)\s*(?:number|no|nr|nos|#)\b\.?|\bcase|\bdocket)"
+    r"\s*[:#]?\s*"
+)
+
+CASE_PATTERNS: Final[tuple[tuple[str, str, float], ...]] = (
+    # A court's number: 3:21-cv-01234-ABC, 21-cv-1234, 2021 CV 01234.
+    (
+        "CASE",
+        r"(?<![\w-])(?:\d{1,2}:)?(?:\d{2}|\d{4})[- ](?i:cv|cr|civ|crim|mc|md|bk|ap|cf|ca|dr|pr|jv|cp|ch)[- ]?\d{3,7}"
+        r"(?:-[A-Z]{2,4}){0,3}(?![\w-])",
+        1.0,
+    ),
+    ("CASE", rf"(?<=\b{_CASE_LABEL})(?=[\w./:-]*\d[\w./:-]*\d)[A-Za-z0-9][A-Za-z0-9./:-]+[A-Za-z0-9]\b", 0.9),
+)
+"""Numbers of court cases and claims, which name their parties to whoever looks them up."""
+
+ACCOUNT_PATTERNS: Final[tuple[tuple[str, str, float], ...]] = (
+    (
+        "ACCOUNT",
+        r"(?<=\b(?i:account|acct|a/c|loan|policy|customer|member|contract|agreement|invoice|routing|sort code|IBAN|reference)"
+        r"(?:\s*(?:\b(?i:number|no|nr|id|code|is|ref)\b\.?|#))*\s*[:#=]?\s*)(?=[A-Za-z0-9./ -]*\d[A-Za-z./-]*\d)"
+        r"[A-Z0-9][A-Z0-9./-]{2,}[A-Z0-9]\b",
+        0.9,
+    ),
+    ("ACCOUNT", r"(?<![\w$.,/-])\d{9,}(?![\w.,/]*\d|\s*(?:units?|IU|mg|copies))", 0.6),
+    ("ACCOUNT", r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b", 0.9),
 )
 
 PUBLIC_PATTERNS: Final[tuple[tuple[str, str, float], ...]] = (

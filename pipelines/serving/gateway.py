@@ -21,6 +21,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 
 from pipelines.config import Settings, load_settings
 from pipelines.errors import BadInput, NotAllowed, NotFound, RatchetError
+from pipelines.masking import direct
 from pipelines.serving import shapes, traffic, upload
 from pipelines.serving.answer import Answer, Parts, conclude
 from pipelines.serving.client import Server
@@ -151,7 +152,7 @@ class Gateway:
                 "cited": answer.cited.key if answer.cited else None,
             }
         if question is not None and self.releases.is_public(domain):
-            record["question_masked"] = traffic.mask(question)
+            record["question_masked"] = direct.mask(question)
         self.traffic.write(domain, record)
 
     async def models(self, request: Request) -> Response:

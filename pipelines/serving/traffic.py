@@ -7,23 +7,10 @@ somebody asks of a domain with patients in it is not written anywhere.
 from __future__ import annotations
 
 import os
-import re
 from datetime import UTC, datetime
 from typing import Any
 
 from pipelines.config import Settings
-
-_DIRECT = re.compile(
-    r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"  # e-mail
-    r"|\b\d{3}-\d{2}-\d{4}\b"  # social security number
-    r"|(?<![\w$])(?:\+?\d{1,3}[ .-]?)?(?:\(\d{3}\)|\d{3})[ .-]\d{3}[ .-]\d{4}\b"  # telephone
-    r"|(?<![\w$.,])\d(?:[ -]?\d){8,}\b"  # account and card numbers
-)
-
-
-def mask(text: str) -> str:
-    """The text without direct contact details. Light on purpose, and not enough for anything but a public domain."""
-    return _DIRECT.sub("<removed>", text)
 
 
 class TrafficLog:

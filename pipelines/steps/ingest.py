@@ -5,6 +5,7 @@ Raw text is read from the landing zone, masked in memory, and only the masked fo
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import Any
 
@@ -16,7 +17,7 @@ from pipelines.state import ledger
 from pipelines.state.database import transaction
 from pipelines.state.models import Arrival
 
-PREPARE_VERSION = 2
+PREPARE_VERSION = 3
 
 
 def unclaimed(settings: Settings, domain: str) -> int:
@@ -71,6 +72,7 @@ def prepare(settings: Settings, domain_name: str, arrival_id: str) -> dict[str, 
 def _prepare(settings: Settings, domain: DomainConfig, row: Arrival, step_hash: str, refused: list[ledger.Line]) -> Outcome:
     from pipelines.corpus.staging import write
     from pipelines.intake import contract, extract
+    from pipelines.masking import coverage, report
     from pipelines.masking.mask import Masker
 
     folder = settings.landing_zone / domain.domain / row.folder
@@ -91,17 +93,21 @@ def _prepare(settings: Settings, domain: DomainConfig, row: Arrival, step_hash: 
             where=row.folder,
             todo="see the validation report, mend and deliver again",
         )
-    staged, masked = extract.mask(extracted, Masker.open(settings, domain.privacy.profile), row.id, domain)
+    masker = Masker.open(settings, domain.privacy)
+    staged, masked = extract.mask(extracted, masker, row.id, domain)
     target = artifacts.make(settings, "staged", step_hash, lambda out: write(out, staged))
+    told = report.report(masker, masked, coverage.recall(settings, masker))
+    masking = artifacts.make(settings, "masking", step_hash, lambda out: (out / "report.json").write_text(json.dumps(told, indent=2)))
     return Outcome(
         outputs={
             "staged": target.relative_to(settings.artifacts).as_posix(),
             "contract_report": f"contract/{step_hash[:16]}",
+            "masking_report": masking.relative_to(settings.artifacts).as_posix(),
         },
         counts={
             "documents": len(staged.documents),
             "refused": len(extracted.refusals),
-            **{f"masked_{k}": v for k, v in sorted(masked.items())},
+            **{f"masked_{kind}": one["total"] for kind, one in told["kinds"].items()},
         },
     )
 

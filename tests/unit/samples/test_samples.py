@@ -40,7 +40,7 @@ def documents(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         folder = landing.deliver(settings, domain.domain, files, uploader="steward", source="sample", effective=delivery["effective"])
         found = extract.extract(folder, domain, delivery["effective"])
         assert found.refusals == []
-        staged, _ = extract.mask(found, Masker.open(settings, domain.privacy.profile), "a", domain)
+        staged, _ = extract.mask(found, Masker.open(settings, domain.privacy), "a", domain)
         made[delivery["folder"]] = staged.documents
     return made
 

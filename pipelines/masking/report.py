@@ -1,0 +1,45 @@
+"""What masking did to an arrival, as counts: never a value, never a place in a text.
+
+The shape of the artifact (`masking/<hash>/report.json`):
+
+    {"schema": 1, "profile": "safe_harbor", "texts": 40, "texts_changed": 31,
+     "recogniser": {"name": "ratchet-minilm", "sha256": "..."} | null,
+     "certificate": {"id": "...", "expires": "2027-01-31"} | null,
+     "min_recall": 0.9, "coverage": {"NAME": 0.99, ...} | null,
+     "kinds": {"NAME": {"total": 52, "by": {"ratchet-minilm": 50, "titles and lists": 2}}, ...}}
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from pipelines.masking.mask import Masked, Masker
+from pipelines.masking.taggers import tagger
+
+SCHEMA: Final = 1
+
+
+def report(masker: Masker, masked: Iterable[Masked], coverage: Mapping[str, float] | None = None) -> dict[str, Any]:
+    """The report over an arrival's masked texts; `coverage` is what the gate measured, where it was asked."""
+    texts = changed = 0
+    by: dict[str, Counter[str]] = {}
+    for one in masked:
+        texts += 1
+        changed += bool(one.counts)
+        for kind, found in one.found.items():
+            by.setdefault(kind, Counter()).update(found)
+    privacy = masker.privacy
+    used = privacy.profile != "public" or bool(privacy.also)
+    return {
+        "schema": SCHEMA,
+        "profile": privacy.profile,
+        "texts": texts,
+        "texts_changed": changed,
+        "recogniser": {"name": privacy.recogniser, "sha256": tagger(privacy.recogniser).sha256} if used else None,
+        "certificate": {"id": privacy.certificate.id, "expires": privacy.certificate.expires.isoformat()} if privacy.certificate else None,
+        "min_recall": privacy.min_recall,
+        "coverage": dict(coverage) if coverage is not None else None,
+        "kinds": {kind: {"total": sum(by[kind].values()), "by": dict(sorted(by[kind].items()))} for kind in sorted(by)},
+    }

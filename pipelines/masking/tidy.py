@@ -1,0 +1,64 @@
+"""What is cut off a model's span before it counts: titles, redactions that are there already, words that no name is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import regex  # type: ignore[import-untyped]
+
+from pipelines.masking import names
+from pipelines.masking.patterns import STATE_CODES
+
+REDACTED: Final = regex.compile(
+    r"\[[A-Z_]+(?:-[0-9a-f]+)?\]|<removed>|(?<![\p{L}\d])[Xx]{2,}(?:[/-][Xx]{2,})*(?:[/-]\d{2,4})?(?![\p{L}\d])"
+)
+"""What earlier masking left behind: [NAME], [PATIENT-0a1b2c3d], XXXX, XX/XX/2014."""
+
+_TITLE: Final = regex.compile(r"(?i:drs?|mrs?|ms|miss|mx|prof|professor|doctor|nurse|sir|madam)\b\.?\s+")
+_LABEL: Final = regex.compile(
+    r"(?i:(?:iban|vin|mrn|dob|ssn|npi|dea|docket|case|account|acct|name|address|patient|phone|fax|tel|zip|e-?mail)\b[\s:.#]*)"
+)
+_NEVER_TEXT: Final = "vin mrn dob ssn npi dea id fax tel zip iban ip docket"
+_NEVER: Final = (names.STOP | frozenset(_NEVER_TEXT.split())) - {"will", "may", "april", "june", "august"}
+"""Words that are nobody's name on their own, whatever a model says."""
+_EDGE: Final = " \t\n,;:.-'’\"()[]<>#*/&"
+
+
+def trimmed(text: str, start: int, end: int, kind: str) -> tuple[int, int] | None:
+    """The part of a span that is masked, or None."""
+    if kind == "NAME" and (title := _TITLE.match(text, start, end)):
+        start = title.end()
+    while label := _LABEL.match(text, start, end):
+        start = label.end()
+    while start < end and text[start] in _EDGE:
+        start += 1
+    while end > start and text[end - 1] in _EDGE:
+        end -= 1
+    value = text[start:end]
+    if not _says(value):
+        return None
+    if kind in ("NAME", "PLACE") and all(word.lower() in _NEVER or not word.isalpha() for word in value.split()):
+        return None
+    # A state is no identifier (45 CFR 164.514(b)(2)(i)(B)), and its two letters are often a word.
+    if kind == "PLACE" and value in STATE_CODES and text[:start].rstrip().endswith(","):
+        return None
+    return start, end
+
+
+def around_redactions(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """What of a span lies outside of redactions and says something."""
+    at = start
+    for redaction in REDACTED.finditer(text):
+        if redaction.start() >= end:
+            break
+        if redaction.end() > start:
+            if _says(text[at : redaction.start()]):
+                yield at, redaction.start()
+            at = max(at, redaction.end())
+    if _says(text[at:end]):
+        yield at, end
+
+
+def _says(part: str) -> bool:
+    return any(letter.isalnum() for letter in part)
