@@ -40,7 +40,7 @@ class Sign:
     key: str
     text: str
     valid_from: str
-    sketch: Signature | None = None
+    sketch: Signature | None = field(default=None, compare=False)
     linked_to: str | None = None
 
 
@@ -97,13 +97,15 @@ def _compare(
                 twin, score = like.best(row, sketch, config.similarity)
             wanted = config.exact if twin is not None and twin.text == text else config.near
             if twin is not None and wanted != "off":
-                same = "the same text as" if twin.text == text else f"nearly the same text as (similarity {score:.2f})"
+                same = f"the same text as {twin.key}"
+                if twin.text != text:
+                    same = f"nearly {same} (similarity {score:.2f})"
                 again = before is not None and before.linked_to == twin.key and before.text == text
                 if wanted == "link" and times[row.key] == 1 and (before is None or again):
-                    found.linked[place] = f"{same} {twin.key}"
+                    found.linked[place] = same
                     sign.linked_to = twin.key
                 else:
-                    found.reported[place] = f"reported: {same} {twin.key}"
+                    found.reported[place] = f"reported: {same}"
             if sign.linked_to is None and times[row.key] == 1 and row.key not in moving:
                 equal.setdefault(text, []).append(sign)
                 like.add(sign)

@@ -239,3 +239,19 @@ def test_a_held_notice_waits_whole_and_what_amends_it_waits_for_its_release(sett
     assert newest is not None
     rows = {row.key: row.text for row in warehouse.documents(settings, "regulatory", newest.id) if row.valid_to == "9999-12-31"}
     assert rows["9-a"].endswith("amended again") and rows["9-b"].endswith("AI assistant.")
+
+
+def test_a_linked_note_is_accounted_for_and_stored_once_its_twin_changes(settings: Settings, tmp_path: Path) -> None:
+    text = CLEAN.format(n=3) + " She will come back when the fever returns."
+    one = deliver(settings, tmp_path, [("a", text), ("b", text)], "run-1")
+    assert quarantine.sums(settings, one) == {"accepted": 1, "duplicate": 1} and texts(settings) == [text]
+    deliver(settings, tmp_path, [("a", CLEAN.format(n=8))], "run-2")
+    assert quarantine.sums(settings, one) == {"accepted": 2}
+    assert sorted(set(texts(settings))) == sorted({text, CLEAN.format(n=8)})
+    newest = publish.latest(settings, "clinical")
+    assert newest is not None
+    keys = {row.key for row in warehouse.documents(settings, "clinical", newest.id) if row.text == text and row.valid_to == "9999-12-31"}
+    assert len(keys) == 1, "the twin of the note that changed"
+    for run in ("run-1", "run-2"):
+        work(settings, run)
+    assert quarantine.sums(settings, one) == {"accepted": 2}
