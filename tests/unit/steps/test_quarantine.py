@@ -255,3 +255,20 @@ def test_a_linked_note_is_accounted_for_and_stored_once_its_twin_changes(setting
     for run in ("run-1", "run-2"):
         work(settings, run)
     assert quarantine.sums(settings, one) == {"accepted": 2}
+
+
+@pytest.mark.parametrize("where", ["_enter_duplicates", "_account"])
+def test_a_kill_between_the_warehouse_and_the_ledger_is_made_good_by_the_rerun(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    text = CLEAN.format(n=3) + " She will come back when the fever returns."
+    arrival = deliver(settings, tmp_path, [("a", text), ("b", text + " " + POISON), ("c", POISON)], "run-1")
+    release = quarantine.release(settings, arrival, "all", "os:other", "seen")
+    with monkeypatch.context() as patched:
+        patched.setattr(publish, where, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            work(settings, "run-2")
+    assert quarantine.sums(settings, arrival) == {"accepted": 1, "quarantined": 2}
+    assert work(settings, "run-2") == [release]
+    assert quarantine.sums(settings, arrival) == {"accepted": 3} and len(texts(settings)) == 3
+    assert len(views.versions(settings, "clinical")) == 2
