@@ -18,6 +18,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from pipelines.errors import ConfigError, NotFound
+from pipelines.screen_config import Screen
 from pipelines.source_config import Source
 from pipelines.strict import Name as Name
 from pipelines.strict import Share as Share
@@ -311,6 +312,7 @@ class DomainConfig(Strict):
     contract_version: int = Field(1, ge=1)
     sources: Sources
     contract: Contract
+    screen: Screen = Screen()
     privacy: Privacy
     task: Task
     base: Base = Base()

@@ -15,13 +15,13 @@ from typing import Any
 from fastapi import Depends, FastAPI, HTTPException
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from pipelines.config import Settings, domain_names, load_domain, load_settings
 from pipelines.errors import ConfigError, Unavailable
 from pipelines.state.database import reading
-from pipelines.state.models import Approval, Arrival, Candidate, DatasetVersion, GateReport, Plan, Pointer, now
+from pipelines.state.models import Approval, Arrival, Candidate, DatasetVersion, GateReport, HeldDocument, Plan, Pointer, now
 
 LATEST = 20
 PAGES = Environment(loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True)
@@ -59,6 +59,18 @@ def _domain(session: Session, name: str) -> dict[str, Any]:
         "candidates": candidates,
         "reports": {r.candidate_id: r for r in session.scalars(select(GateReport).where(GateReport.candidate_id.in_(ids)))},
         "arrivals": session.scalars(select(Arrival).where(Arrival.domain == name).order_by(Arrival.received_at.desc()).limit(LATEST)).all(),
+        "held": [
+            (row, sorted({one["rule"] for one in row.findings["findings"]}))
+            for row in session.scalars(
+                select(HeldDocument)
+                .where(HeldDocument.domain == name, HeldDocument.decision.is_(None))
+                .order_by(HeldDocument.held_at, HeldDocument.id)
+                .limit(LATEST)
+            )
+        ],
+        "waiting": session.scalar(
+            select(func.count()).select_from(HeldDocument).where(HeldDocument.domain == name, HeldDocument.decision.is_(None))
+        ),
         "versions": session.execute(
             select(DatasetVersion, Plan)
             .outerjoin(Plan, Plan.version_id == DatasetVersion.id)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from pipelines.corpus.chain import Link, Step
 from pipelines.corpus.documents import Document
@@ -43,23 +44,67 @@ class Staged:
         return [row for place, row in enumerate(self.documents) if place not in taken]
 
 
-def write(folder: Path, staged: Staged) -> None:
-    """Fill a staging folder."""
-    import pyarrow as pa
-    import pyarrow.parquet as parquet
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Documents that wait for a person, and for each what the rules found. Never published from here."""
 
-    parquet.write_table(pa.Table.from_pylist([asdict(row) for row in staged.documents]), folder / "documents.parquet")
-    account = {"lines": [asdict(line) for line in staged.lines], "chained": [asdict(one) for one in staged.chained]}
-    (folder / "account.json").write_text(json.dumps(account), encoding="utf-8")
+    staged: Staged
+    findings: list[list[dict[str, Any]]]
+    reason: str = ""
+    """Why the arrival as a whole waits; empty where only some documents do."""
+
+
+def split(staged: Staged, rows: set[int]) -> tuple[Staged, Staged]:
+    """The documents but those rows, and those rows; a chain's document is never cut in two. The lines of refusals stay with the first."""
+    parts = []
+    for wanted in (False, True):
+        places = [place for place in range(len(staged.documents)) if (place in rows) == wanted]
+        new = {old: place for place, old in enumerate(places)}
+        chained = [
+            replace(one, places=tuple(new[place] for place in one.places)) for one in staged.chained if set(one.places) <= new.keys()
+        ]
+        parts.append(Staged([staged.documents[place] for place in places], [staged.lines[place] for place in places], chained))
+    kept, held = parts
+    if len(kept.chained) + len(held.chained) != len(staged.chained):
+        raise ValueError("a source document would be cut in two")
+    return replace(kept, lines=kept.lines + staged.lines[len(staged.documents) :]), held
+
+
+def write(folder: Path, staged: Staged, held: Held | None = None) -> None:
+    """Fill a staging folder."""
+    _write(folder, "documents.parquet", "account.json", staged, {})
+    if held is not None and held.staged.documents:
+        _write(folder, "held.parquet", "held.json", held.staged, {"findings": held.findings, "reason": held.reason})
 
 
 def read(folder: Path) -> Staged:
-    """What `write` wrote."""
+    """What `write` wrote, without what is held."""
+    return _read(folder, "documents.parquet", "account.json")[0]
+
+
+def read_held(folder: Path) -> Held | None:
+    """What is held of an arrival; None where nothing is."""
+    if not (folder / "held.json").is_file():
+        return None
+    staged, account = _read(folder, "held.parquet", "held.json")
+    return Held(staged, account["findings"], account["reason"])
+
+
+def _write(folder: Path, rows: str, facts: str, staged: Staged, more: dict[str, Any]) -> None:
+    import pyarrow as pa
     import pyarrow.parquet as parquet
 
-    documents = [Document(**row) for row in parquet.read_table(folder / "documents.parquet").to_pylist()]
-    account = json.loads((folder / "account.json").read_text(encoding="utf-8"))
+    parquet.write_table(pa.Table.from_pylist([asdict(row) for row in staged.documents]), folder / rows)
+    account = {"lines": [asdict(line) for line in staged.lines], "chained": [asdict(one) for one in staged.chained], **more}
+    (folder / facts).write_text(json.dumps(account), encoding="utf-8")
+
+
+def _read(folder: Path, rows: str, facts: str) -> tuple[Staged, dict[str, Any]]:
+    import pyarrow.parquet as parquet
+
+    documents = [Document(**row) for row in parquet.read_table(folder / rows).to_pylist()]
+    account = json.loads((folder / facts).read_text(encoding="utf-8"))
     chained = [
         Chained(Link(**one["link"]), tuple(one["places"]), tuple(one["subtrees"]), tuple(one["headless"])) for one in account["chained"]
     ]
-    return Staged(documents, [Line(**line) for line in account["lines"]], chained)
+    return Staged(documents, [Line(**line) for line in account["lines"]], chained), account

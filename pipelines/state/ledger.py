@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from pipelines.config import Settings
@@ -124,6 +125,32 @@ def account(session: Session, arrival_id: str, lines: list[Line]) -> None:
         )
         for line in lines
     )
+
+
+def restate(session: Session, arrival_id: str, lines: Iterable[Line]) -> None:
+    """Give lines that are in the account a new state and reason; no line is added or lost."""
+    items = {(one.file, one.place): one for one in session.scalars(select(ArrivalItem).where(ArrivalItem.arrival_id == arrival_id))}
+    for line in lines:
+        if (item := items.get((line.file, line.place))) is not None:
+            item.state, item.reason = line.state, line.reason
+    session.flush()
+
+
+def unclaimed_releases(settings: Settings, domain: str) -> int:
+    """Releases from quarantine that no run has claimed: they have no folder in the landing zone."""
+    query = select(func.count()).select_from(Arrival)
+    with reading(settings) as session:
+        return session.scalar(query.where(Arrival.domain == domain, Arrival.releases.is_not(None), Arrival.claimed_run.is_(None))) or 0
+
+
+def hold(session: Session, arrival_id: str, reason: str, lines: list[Line]) -> None:
+    """Settle a whole arrival as quarantined until a person decides."""
+    row = session.get_one(Arrival, arrival_id)
+    first = row.state != "quarantined"
+    row.state, row.reason, row.settled_at = "quarantined", reason, now()
+    account(session, arrival_id, lines)
+    if first:
+        audit.record(session, actor="ratchet", action="arrival.quarantined", subject=arrival_id, allowed=False, detail={"reason": reason})
 
 
 def refuse(settings: Settings, arrival_id: str, reason: str, lines: list[Line]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, Float, ForeignKey, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, DateTime, Float, ForeignKey, Index, Integer, LargeBinary, String, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
@@ -71,6 +71,8 @@ class Arrival(Base):
     staged: Mapped[str | None] = mapped_column(String(255))
     """Folder of its masked documents, relative to the artifact store, once prepared."""
     version_id: Mapped[str | None] = mapped_column(ForeignKey("dataset_versions.id"))
+    releases: Mapped[str | None] = mapped_column(String(80), index=True)
+    """Of a release from quarantine: the arrival whose held documents it brings. It has no files and no lines of its own."""
 
 
 class ArrivalItem(Base):
@@ -90,8 +92,95 @@ class ArrivalItem(Base):
     content: Mapped[str | None] = mapped_column(String(64))
     """SHA-256 of the masked text."""
     state: Mapped[str] = mapped_column(String(12))
-    """accepted | unchanged | quarantined | refused"""
+    """accepted | unchanged | duplicate | quarantined | refused"""
     reason: Mapped[str | None] = mapped_column(Text)
+
+
+class HeldDocument(Base):
+    """A document that waits for a person, or waited: which rules hold it, and what was decided. Its text is in the staged folder."""
+
+    __tablename__ = "held_documents"
+    __table_args__ = (UniqueConstraint("arrival_id", "file", "place", name="held_once"), Index("held_by_domain", "domain", "decision"))
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    domain: Mapped[str] = mapped_column(String(40))
+    arrival_id: Mapped[str] = mapped_column(ForeignKey("arrivals.id"), index=True)
+    row: Mapped[int]
+    """Its row in `held.parquet`."""
+    file: Mapped[str] = mapped_column(String(64))
+    place: Mapped[str] = mapped_column(String(120))
+    key: Mapped[str | None] = mapped_column(String(200))
+    findings: Mapped[dict[str, Any]]
+    """`{"findings": [{rule, reason, part, start, end}]}`: places and words, never text."""
+    held_at: Mapped[datetime] = mapped_column(default=now)
+    decision: Mapped[str | None] = mapped_column(String(10))
+    """released | refused; nothing while it waits."""
+    decided_by: Mapped[str | None] = mapped_column(String(120))
+    decided_why: Mapped[str | None] = mapped_column(Text)
+    decided_at: Mapped[datetime | None]
+    release_id: Mapped[str | None] = mapped_column(String(80), index=True)
+    """The arrival that takes it through publishing."""
+    state: Mapped[str] = mapped_column(String(12), default="quarantined")
+    """State of its line in the account."""
+    reason: Mapped[str | None] = mapped_column(Text)
+    """Reason of its line."""
+
+
+class Upload(Base):
+    """What an arrival weighs on its uploader's quota, counted once."""
+
+    __tablename__ = "uploads"
+    __table_args__ = (Index("uploads_by_day", "domain", "uploader", "day"),)
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    arrival_id: Mapped[str] = mapped_column(ForeignKey("arrivals.id"), unique=True)
+    domain: Mapped[str] = mapped_column(String(40))
+    uploader: Mapped[str] = mapped_column(String(120))
+    day: Mapped[str] = mapped_column(String(10))
+    """ISO date, UTC, of receipt."""
+    documents: Mapped[int]
+    size: Mapped[int] = mapped_column(BigInteger)
+    """Bytes."""
+
+
+class ScreenCount(Base):
+    """The domain's history for the outlier rules: accepted documents per bin of length, or per label's hash."""
+
+    __tablename__ = "screen_counts"
+
+    domain: Mapped[str] = mapped_column(String(40), primary_key=True)
+    measure: Mapped[str] = mapped_column(String(8), primary_key=True)
+    """length | label"""
+    bin: Mapped[str] = mapped_column(String(16), primary_key=True)
+    documents: Mapped[int]
+
+
+class TextSignature(Base):
+    """The text that a key has now, as hashes: what later arrivals are compared with. Texts of amendment chains are not here."""
+
+    __tablename__ = "text_signatures"
+    __table_args__ = (Index("signature_by_text", "domain", "text"),)
+
+    domain: Mapped[str] = mapped_column(String(40), primary_key=True)
+    key: Mapped[str] = mapped_column(String(200), primary_key=True)
+    arrival_id: Mapped[str] = mapped_column(String(80))
+    text: Mapped[str] = mapped_column(String(64))
+    """SHA-256 of title and text, both masked."""
+    valid_from: Mapped[str] = mapped_column(String(10))
+    sketch: Mapped[bytes | None] = mapped_column(LargeBinary)
+    """MinHash of the text; none for a short or withdrawn one."""
+    linked_to: Mapped[str | None] = mapped_column(String(200), index=True)
+    """The key whose text stands for this one's; nothing is stored under this key then."""
+
+
+class SignatureBand(Base):
+    """The bands of a signature: like texts share one."""
+
+    __tablename__ = "signature_bands"
+
+    domain: Mapped[str] = mapped_column(String(40), primary_key=True)
+    band: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    key: Mapped[str] = mapped_column(String(200), primary_key=True)
 
 
 class ChainLink(Base):

@@ -9,14 +9,16 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from pipelines.config import DomainConfig, Settings, load_domain
+from pipelines.errors import ArrivalRefused
 from pipelines.governance import audit
-from pipelines.state import ledger
+from pipelines.state import held, ledger
 from pipelines.state.database import reading, transaction
-from pipelines.state.models import Arrival, ChainLink, DatasetVersion, now
+from pipelines.state.models import Arrival, ArrivalItem, ChainLink, DatasetVersion, now
 
 if TYPE_CHECKING:
     from pipelines.corpus.chain import Link
     from pipelines.corpus.documents import Document
+    from pipelines.corpus.duplicates import Linking
     from pipelines.corpus.staging import Staged
 
 
@@ -34,17 +36,33 @@ def publish(settings: Settings, domain_name: str, arrival_ids: list[str]) -> lis
             made.append(row.version_id)
         elif row.duplicate_of is not None:
             _settle_duplicate(settings, row)
-        elif row.staged is not None and (version_id := _publish(settings, domain, row)) is not None:
+        elif row.staged is not None and (version_id := _try(settings, domain, row)) is not None:
             made.append(version_id)
     return list(dict.fromkeys(made))
+
+
+def _try(settings: Settings, domain: DomainConfig, row: Arrival) -> str | None:
+    """Publish one arrival. A release that cannot be stored (a person let through what broke the contract) costs no other arrival."""
+    try:
+        return _publish(settings, domain, row)
+    except ArrivalRefused as error:
+        if row.releases is None:
+            raise
+        from pipelines.steps import quarantine
+
+        quarantine.cannot_store(settings, row.id, str(error))
+        return None
 
 
 def _publish(settings: Settings, domain: DomainConfig, row: Arrival) -> str | None:
     """The version made from one staged arrival; None when all of it waits for its base."""
     from pipelines.corpus import chain, warehouse
     from pipelines.corpus.staging import read
+    from pipelines.intake.screen import memory
 
     staged = read(settings.artifacts / (row.staged or ""))
+    if not staged.documents:
+        return None  # all of it is held by the screen
     links = [one.link for one in staged.chained]
     earlier = _chained_arrivals(settings, domain.domain, {link.part for link in links}, row.id)
     # In order of arrival: of two deliveries of one source document the later stands.
@@ -61,18 +79,20 @@ def _publish(settings: Settings, domain: DomainConfig, row: Arrival) -> str | No
     for document in replayed.documents:
         parts[chain.part_of(document.key)].append(document)
     unchained = staged.unchained()
+    linking = _compare(settings, domain, unchained, parent)
+    stored = [document for place, document in enumerate(unchained) if place not in linking.linked]
     published = warehouse.publish(
         settings,
         domain,
         row.id,
-        unchained,
+        [*_revived(settings, linking), *stored],
         version_id=version_id,
         parent_snapshot=parent.snapshot_id if parent else None,
         parts=parts,
         chained=len(staged.documents) - len(unchained),
     )
-    held = [one for one in earlier if _waited(settings, one.id)]
-    released = [one for one in held if one.state == "quarantined" and not waiting & set(_links(settings, one.id))]
+    waited = [one for one in earlier if _waited(settings, one.id)]
+    released = [one for one in waited if one.state == "quarantined" and not waiting & set(_links(settings, one.id))]
     with transaction(settings) as session:
         known = [row.effective, *(one.effective for one in released), *([parent.known_on] if parent else [])]
         session.add(
@@ -103,8 +123,13 @@ def _publish(settings: Settings, domain: DomainConfig, row: Arrival) -> str | No
             if one is not row:
                 detail = {"by": row.id, "version": version_id}
                 audit.record(session, actor="ratchet", action="arrival.released", subject=one.id, detail=detail)
-        for one in (row, *held):
-            ledger.account(session, one.id, _lines(read(settings.artifacts / (one.staged or "")), waiting))
+        row_now = session.get_one(Arrival, row.id)
+        _account(session, row_now, _linked_lines(staged, _lines(staged, waiting), linking))
+        for one in waited:
+            before = read(settings.artifacts / (one.staged or ""))
+            _follow(session, one, _chained_lines(before, _lines(before, waiting)))
+        _enter_duplicates(session, domain, row.id, linking)
+        memory.remember(session, domain.domain, staged.documents, domain.screen)
         audit.record(
             session,
             actor="ratchet",
@@ -156,19 +181,88 @@ def _quarantine(settings: Settings, row: Arrival, links: list[Link]) -> None:
         _enter_links(session, row.domain, row.id, links)
         for link in session.scalars(select(ChainLink).where(ChainLink.arrival_id == row.id)):
             link.waits = True
-        ledger.account(session, row.id, lines)
+        _account(session, current, lines)
         if first:
             audit.record(session, actor="ratchet", action="arrival.quarantined", subject=row.id, allowed=False, detail={"reason": reason})
 
 
 def _lines(staged: Staged, waiting: set[Link]) -> list[ledger.Line]:
     """The account, with the documents of waiting links held back."""
-    held = {place: one.link for one in staged.chained if one.link in waiting for place in one.places}
+    waits = {place: one.link for one in staged.chained if one.link in waiting for place in one.places}
     # The lines of documents come first, one each, in their order.
     return [
-        replace(line, state="quarantined", reason=f"it amends {held[place].amends}, which has not arrived") if place in held else line
+        replace(line, state="quarantined", reason=f"it amends {waits[place].amends}, which has not arrived") if place in waits else line
         for place, line in enumerate(staged.lines)
     ]
+
+
+def _compare(settings: Settings, domain: DomainConfig, unchained: list[Document], parent: DatasetVersion | None) -> Linking:
+    """The arrival's documents against what the domain holds; the first time in a domain that is older than its signatures, from there."""
+    from pipelines.corpus import duplicates, warehouse
+
+    if parent is not None and unchained and duplicates.is_empty(settings, domain.domain):
+        duplicates.rebuild(settings, domain, warehouse.documents(settings, domain.domain, parent.id))
+    return duplicates.compare(settings, domain, unchained)
+
+
+def _revived(settings: Settings, linking: Linking) -> list[Document]:
+    """Documents linked until now, from where they were staged."""
+    from pipelines.corpus.staging import read
+
+    found: list[Document] = []
+    for arrival_id in sorted({one.arrival_id for one in linking.revived}):
+        keys = {one.key for one in linking.revived if one.arrival_id == arrival_id}
+        staged = read(settings.artifacts / (ledger.arrival(settings, arrival_id).staged or ""))
+        found += [document for document in staged.unchained() if document.key in keys]
+    return found
+
+
+def _enter_duplicates(session: Session, domain: DomainConfig, arrival_id: str, linking: Linking) -> None:
+    """Keep the signatures, and tell the account of a document that was linked that it is stored now."""
+    from pipelines.corpus import duplicates
+
+    duplicates.enter(session, domain.domain, arrival_id, linking)
+    for one in linking.revived:
+        arrival = session.get_one(Arrival, one.arrival_id)
+        items = select(ArrivalItem).where(
+            ArrivalItem.arrival_id == (arrival.releases or arrival.id), ArrivalItem.key == one.key, ArrivalItem.state == "duplicate"
+        )
+        for item in session.scalars(items):
+            item.state, item.reason = "accepted", f"stored when {arrival_id} changed what it equalled"
+
+
+def _account(session: Session, row: Arrival, lines: list[ledger.Line]) -> None:
+    """Write an arrival's account; that of a release is kept where its documents were delivered."""
+    if row.releases is None:
+        ledger.account(session, row.id, held.overlay(session, row.id, lines))
+    else:
+        held.follow(session, row, lines)
+
+
+def _follow(session: Session, row: Arrival, lines: list[ledger.Line]) -> None:
+    """Restate single lines of an arrival that was accounted before."""
+    if row.releases is None:
+        ledger.restate(session, row.id, lines)
+    else:
+        held.follow(session, session.get_one(Arrival, row.id), lines)
+
+
+def _linked_lines(staged: Staged, lines: list[ledger.Line], linking: Linking) -> list[ledger.Line]:
+    """The account with what was found about duplicates in it."""
+    chained = {place for one in staged.chained for place in one.places}
+    places = [place for place in range(len(staged.documents)) if place not in chained]
+    told = list(lines)
+    for number, reason in linking.linked.items():
+        told[places[number]] = replace(told[places[number]], state="duplicate", reason=reason)
+    for number, reason in linking.reported.items():
+        line = told[places[number]]
+        told[places[number]] = replace(line, reason=f"{line.reason}; {reason}" if line.reason else reason)
+    return told
+
+
+def _chained_lines(staged: Staged, lines: list[ledger.Line]) -> list[ledger.Line]:
+    """Lines of documents that belong to a chain: the only ones that a later arrival can change."""
+    return [lines[place] for one in staged.chained for place in one.places]
 
 
 def _settle_duplicate(settings: Settings, row: Arrival) -> None:

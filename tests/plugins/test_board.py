@@ -10,7 +10,7 @@ from fastapi import HTTPException
 
 from pipelines.config import Settings
 from pipelines.state.database import transaction
-from pipelines.state.models import Arrival, Artifact, Candidate, DatasetVersion, GateReport, Pointer, now
+from pipelines.state.models import Arrival, Artifact, Candidate, DatasetVersion, GateReport, HeldDocument, Pointer, now
 
 HOSTILE = "<script>alert('x')</script>"
 
@@ -26,6 +26,9 @@ def site(settings: Settings, tmp_path: Any) -> Settings:
                                    known_on="2014-01-01", documents=3, changed={"added": 3}, content="c"))  # fmt: skip
         session.add(Arrival(id="law-2", domain="law", folder="f", seal="s", uploader=HOSTILE, source="x", effective="2014-01-01", files=1,
                             state="refused", reason=HOSTILE))  # fmt: skip
+        session.flush()
+        session.add(HeldDocument(domain="law", arrival_id="law-2", row=0, file="f.txt", place=HOSTILE, key=HOSTILE, reason=HOSTILE,
+                                 findings={"findings": [{"rule": HOSTILE}, {"rule": "encoding"}]}))  # fmt: skip
         session.add(Artifact(id="index-1", kind="index", domain="law", step_hash="i", path="index/1", sha256="s", facts={}))
         session.flush()
         for number, state in ((1, "live"), (2, "refused")):
@@ -48,6 +51,7 @@ def test_the_page_shows_what_is_live_and_escapes_everything(site: Settings) -> N
     answer = board.render(site, lambda dag_id: True)
     page = bytes(answer.body).decode()
     assert "law/r1" in page and "Law_v1.0" in page and "refused" in page
+    assert "Held (1)" in page and "encoding" in page
     assert "<script" not in page and "&lt;script&gt;" in page
     assert "default-src 'none'" in answer.headers["content-security-policy"]
     assert "script-src" not in answer.headers["content-security-policy"]
