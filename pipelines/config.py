@@ -347,7 +347,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     values: dict[str, Any] = _read_yaml(path)
     values.update(environment=name, configs=configs)
     for key in ("var", "landing", "database_url", "host", "today"):
-        if (value := env.get(f"RATCHET_{key.upper()}")) is not None:
+        if value := env.get(f"RATCHET_{key.upper()}"):  # empty is unset: it would mean the checkout itself
             values[key] = value
     ports = dict(values.get("ports") or {})
     for port in Ports.model_fields:
