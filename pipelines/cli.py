@@ -201,6 +201,19 @@ def datasets_diff(before: str, after: str, as_json: AsJson = False) -> None:
     _show(as_json, views.diff(load_settings(), before, after), ("change", "key", "valid_from", "text"))
 
 
+@datasets_app.command("restore")
+def datasets_restore(
+    version: str,
+    reason: Annotated[str, typer.Option(help="Why; goes to the audit log.")],
+    as_json: AsJson = False,
+) -> None:
+    """Make a new version with the documents of an old one. Nothing is deleted; `finetune` takes it like any other version."""
+    from pipelines.steps import restore
+
+    made = restore.restore(load_settings(), version, actor=actor(), reason=reason)
+    _show(as_json, [{"version": made, "restores": version}], ("version", "restores"))
+
+
 # --- learning and releases --------------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -90,6 +91,26 @@ def publish(
         return _published(snapshot, folded)
 
 
+def restore(settings: Settings, domain: DomainConfig, snapshot: int | str, *, version_id: str, parent_snapshot: int | str) -> None:
+    """Tag an earlier version's snapshot `version_id` as well, and move `main` to it. The same call again changes nothing.
+
+    Conflict when the tag is another version's, or `main` is not at the parent.
+    """
+    with _alone(settings, domain.domain):
+        table = _open(settings, domain.domain)
+        wanted = int(snapshot)
+        if (tag := table.refs().get(version_id)) is not None:
+            if tag.snapshot_id == wanted:
+                return
+            raise Conflict(
+                f"the version is tagged on snapshot {tag.snapshot_id}, not on {wanted}",
+                where=version_id,
+                todo="a publish was interrupted: clear the task that published it, then restore again",
+            )
+        _parent(table, domain.domain, parent_snapshot)
+        table.manage_snapshots().set_current_snapshot(snapshot_id=wanted).create_tag(wanted, version_id).commit()
+
+
 def documents(settings: Settings, domain_name: str, version_id: str) -> list[Document]:
     """Every document of a version, past, present and withdrawn, sorted by key and date."""
     table = _open(settings, domain_name)
@@ -103,8 +124,8 @@ def versions(settings: Settings, domain_name: str) -> dict[str, int]:
     except NotFound:
         return {}
     tags = {name: ref.snapshot_id for name, ref in table.refs().items() if ref.snapshot_ref_type == "tag"}
-    sequence = {snapshot.snapshot_id: snapshot.sequence_number for snapshot in table.metadata.snapshots}
-    return dict(sorted(tags.items(), key=lambda item: sequence[item[1]]))
+    # By number: a restored version has the snapshot of an older one.
+    return dict(sorted(tags.items(), key=lambda item: [int(part) for part in re.findall(r"\d+", item[0].rpartition("_v")[2])]))
 
 
 def diff(settings: Settings, domain_name: str, a: str, b: str) -> list[Change]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, select
+from sqlalchemy import and_, delete, or_, select
 from sqlalchemy.orm import Session
 
 from pipelines.config import DomainConfig, Settings, load_domain
@@ -55,7 +56,7 @@ def _publish(settings: Settings, domain: DomainConfig, row: Arrival) -> str | No
         _quarantine(settings, row, links)
         return None
     parent = latest(settings, domain.domain)
-    major, minor = _next(domain, parent)
+    major, minor = next_number(domain, parent)
     version_id = f"{domain.dataset}_v{major}.{minor}"
     parts: dict[str, list[Document]] = {link.part: [] for link in links}
     for document in replayed.documents:
@@ -92,8 +93,7 @@ def _publish(settings: Settings, domain: DomainConfig, row: Arrival) -> str | No
         )
         session.flush()
         _enter_links(session, domain.domain, row.id, links)
-        for link in session.scalars(select(ChainLink).where(ChainLink.domain == domain.domain, ChainLink.part.in_(parts))):
-            link.waits = chain.Link(link.part, link.number, link.effective, link.amends) in waiting
+        _wait(session, domain.domain, parts, waiting)
         for one in (row, *released):
             current = session.get_one(Arrival, one.id)
             again = session.scalars(select(Arrival).where(Arrival.duplicate_of == one.id, Arrival.state == "quarantined"))
@@ -116,10 +116,11 @@ def _publish(settings: Settings, domain: DomainConfig, row: Arrival) -> str | No
 
 
 def _chained_arrivals(settings: Settings, domain_name: str, parts: set[str], but: str) -> list[Arrival]:
-    """Other arrivals with links of these parts, in order of receipt."""
+    """Other arrivals with links of these parts that no restore took back, in order of receipt."""
     with reading(settings) as session:
         ids = select(ChainLink.arrival_id).where(ChainLink.domain == domain_name, ChainLink.part.in_(parts), ChainLink.arrival_id != but)
-        return list(session.scalars(select(Arrival).where(Arrival.id.in_(ids)).order_by(Arrival.received_at, Arrival.id)))
+        held = select(Arrival).where(Arrival.id.in_(ids), Arrival.undone_by.is_(None))
+        return list(session.scalars(held.order_by(Arrival.received_at, Arrival.id)))
 
 
 def _waited(settings: Settings, arrival_id: str) -> bool:
@@ -141,6 +142,30 @@ def _enter_links(session: Session, domain_name: str, arrival_id: str, links: lis
     session.execute(delete(ChainLink).where(ChainLink.arrival_id == arrival_id))
     session.add_all(ChainLink(domain=domain_name, arrival_id=arrival_id, **asdict(link)) for link in links)
     session.flush()
+
+
+def _wait(session: Session, domain_name: str, parts: Iterable[str], waiting: set[Link]) -> None:
+    """Note which links of these parts wait for their base."""
+    from pipelines.corpus.chain import Link
+
+    for link in session.scalars(select(ChainLink).where(ChainLink.domain == domain_name, ChainLink.part.in_(parts))):
+        link.waits = Link(link.part, link.number, link.effective, link.amends) in waiting
+
+
+def account_again(settings: Settings, domain_name: str) -> None:
+    """After a restore: what rests on an amendment that was taken back waits again, and its account says so."""
+    from pipelines.corpus import chain
+    from pipelines.corpus.staging import read
+
+    with reading(settings) as session:
+        parts = set(session.scalars(select(ChainLink.part).where(ChainLink.domain == domain_name).distinct()))
+    rows = _chained_arrivals(settings, domain_name, parts, but="")
+    staged = {row.id: read(settings.artifacts / (row.staged or "")) for row in rows}
+    waiting = set(chain.replay(step for one in staged.values() for step in one.steps()).waiting)
+    with transaction(settings) as session:
+        _wait(session, domain_name, parts, waiting)
+        for arrival_id, one in staged.items():
+            ledger.account(session, arrival_id, _lines(one, waiting))
 
 
 def _quarantine(settings: Settings, row: Arrival, links: list[Link]) -> None:
@@ -192,7 +217,7 @@ def latest(settings: Settings, domain_name: str) -> DatasetVersion | None:
         )
 
 
-def _next(domain: DomainConfig, parent: DatasetVersion | None) -> tuple[int, int]:
+def next_number(domain: DomainConfig, parent: DatasetVersion | None) -> tuple[int, int]:
     """Minor step per arrival, major step when the contract changes. Starts at v1.0."""
     if parent is None or domain.contract_version > parent.major:
         return domain.contract_version, 0
@@ -200,7 +225,7 @@ def _next(domain: DomainConfig, parent: DatasetVersion | None) -> tuple[int, int
 
 
 def newly_published(settings: Settings, domain_name: str, dag_id: str, run_id: str) -> list[str]:
-    """Versions of this run's arrivals that were not announced yet, marked as announced: a cleared task announces nothing."""
+    """Versions of this run, and restored ones, that were not announced yet, marked as announced: a cleared task announces nothing."""
     with transaction(settings) as session:
         fresh = session.scalars(
             select(DatasetVersion)
@@ -208,8 +233,8 @@ def newly_published(settings: Settings, domain_name: str, dag_id: str, run_id: s
             .where(
                 DatasetVersion.domain == domain_name,
                 DatasetVersion.announced_at.is_(None),
-                Arrival.claimed_dag == dag_id,
-                Arrival.claimed_run == run_id,
+                # A restore is done by a person, outside any run: the next run tells of it.
+                or_(and_(Arrival.claimed_dag == dag_id, Arrival.claimed_run == run_id), DatasetVersion.restores_id.is_not(None)),
             )
             .order_by(DatasetVersion.major, DatasetVersion.minor)
         ).all()
