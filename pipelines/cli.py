@@ -214,6 +214,17 @@ def datasets_restore(
     _show(as_json, [{"version": made, "restores": version}], ("version", "restores"))
 
 
+@app.command()
+def lineage(
+    name: Annotated[str, typer.Argument(metavar="ID", help="An arrival, file id, document key, dataset version, artifact or release.")],
+    as_json: AsJson = False,
+) -> None:
+    """Everything that an id comes from and went into: files, arrivals, versions, plans, artifacts, candidates, approvals, releases."""
+    from pipelines.registry import lineage as tracing
+
+    _show(as_json, tracing.trace(load_settings(), name), ("what", "id", "when", "who", "detail"))
+
+
 # --- learning and releases --------------------------------------------------------------------------------------------
 
 

@@ -55,3 +55,18 @@ def answerable(session: Session, domain: str, version_id: str, live_id: str | No
         .where(Arrival.domain == domain)
     )
     return sorted({who for who, arrival, came_with, made in people if arrival in new or came_with in between or made in between})
+
+
+def holders(session: Session, domain: str, wanted: set[str]) -> set[str]:
+    """The versions that rest on any of these arrivals."""
+    rows = session.execute(
+        select(DatasetVersion.id, DatasetVersion.parent_id, DatasetVersion.restores_id, DatasetVersion.arrival_id)
+        .where(DatasetVersion.domain == domain)
+        .order_by(DatasetVersion.major, DatasetVersion.minor)
+    )
+    came_with = set(session.scalars(select(Arrival.version_id).where(Arrival.id.in_(wanted), Arrival.version_id.is_not(None))))
+    found: set[str] = set()
+    for row in rows:  # a version's parents come before it
+        if row.arrival_id in wanted or row.id in came_with or (row.restores_id or row.parent_id) in found:
+            found.add(row.id)
+    return found
