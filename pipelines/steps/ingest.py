@@ -16,7 +16,7 @@ from pipelines.state import ledger
 from pipelines.state.database import transaction
 from pipelines.state.models import Arrival
 
-PREPARE_VERSION = 2
+PREPARE_VERSION = 3
 
 
 def unclaimed(settings: Settings, domain: str) -> int:
@@ -69,6 +69,7 @@ def prepare(settings: Settings, domain_name: str, arrival_id: str) -> dict[str, 
 
 
 def _prepare(settings: Settings, domain: DomainConfig, row: Arrival, step_hash: str, refused: list[ledger.Line]) -> Outcome:
+    from pipelines.corpus import sealing
     from pipelines.corpus.staging import write
     from pipelines.intake import contract, extract
     from pipelines.masking.mask import Masker
@@ -91,8 +92,10 @@ def _prepare(settings: Settings, domain: DomainConfig, row: Arrival, step_hash: 
             where=row.folder,
             todo="see the validation report, mend and deliver again",
         )
+    keys, seal = sealing.sealer(settings), sealing.is_sealed(domain)
+    extract.name_subjects(extracted, domain, keys)
     staged, masked = extract.mask(extracted, Masker.open(settings, domain.privacy.profile), row.id, domain)
-    target = artifacts.make(settings, "staged", step_hash, lambda out: write(out, staged))
+    target = artifacts.make(settings, "staged", step_hash, lambda out: write(out, staged, keys, seal=seal))
     return Outcome(
         outputs={
             "staged": target.relative_to(settings.artifacts).as_posix(),

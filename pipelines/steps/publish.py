@@ -43,13 +43,12 @@ def publish(settings: Settings, domain_name: str, arrival_ids: list[str]) -> lis
 def _publish(settings: Settings, domain: DomainConfig, row: Arrival) -> str | None:
     """The version made from one staged arrival; None when all of it waits for its base."""
     from pipelines.corpus import chain, warehouse
-    from pipelines.corpus.staging import read
 
-    staged = read(settings.artifacts / (row.staged or ""))
+    staged = _staged(settings, row)
     links = [one.link for one in staged.chained]
     earlier = _chained_arrivals(settings, domain.domain, {link.part for link in links}, row.id)
     # In order of arrival: of two deliveries of one source document the later stands.
-    steps = [step for one in earlier for step in read(settings.artifacts / (one.staged or "")).steps()] + staged.steps()
+    steps = [step for one in earlier for step in _staged(settings, one).steps()] + staged.steps()
     replayed = chain.replay(step for step in steps if step.link.part in {link.part for link in links})
     waiting = set(replayed.waiting)
     if links and waiting.issuperset(links) and not staged.unchained():
@@ -104,7 +103,7 @@ def _publish(settings: Settings, domain: DomainConfig, row: Arrival) -> str | No
                 detail = {"by": row.id, "version": version_id}
                 audit.record(session, actor="ratchet", action="arrival.released", subject=one.id, detail=detail)
         for one in (row, *held):
-            ledger.account(session, one.id, _lines(read(settings.artifacts / (one.staged or "")), waiting))
+            ledger.account(session, one.id, _lines(_staged(settings, one), waiting))
         audit.record(
             session,
             actor="ratchet",
@@ -113,6 +112,12 @@ def _publish(settings: Settings, domain: DomainConfig, row: Arrival) -> str | No
             detail={"arrival": row.id, "snapshot": str(published.snapshot_id), "content": published.content},
         )
     return version_id
+
+
+def _staged(settings: Settings, row: Arrival) -> Staged:
+    from pipelines.corpus import sealing, staging
+
+    return staging.read(settings.artifacts / (row.staged or ""), sealing.sealer(settings))
 
 
 def _chained_arrivals(settings: Settings, domain_name: str, parts: set[str], but: str) -> list[Arrival]:
@@ -155,12 +160,11 @@ def _wait(session: Session, domain_name: str, parts: Iterable[str], waiting: set
 def account_again(settings: Settings, domain_name: str) -> None:
     """After a restore: what rests on an amendment that was taken back waits again, and its account says so."""
     from pipelines.corpus import chain
-    from pipelines.corpus.staging import read
 
     with reading(settings) as session:
         parts = set(session.scalars(select(ChainLink.part).where(ChainLink.domain == domain_name).distinct()))
     rows = _chained_arrivals(settings, domain_name, parts, but="")
-    staged = {row.id: read(settings.artifacts / (row.staged or "")) for row in rows}
+    staged = {row.id: _staged(settings, row) for row in rows}
     waiting = set(chain.replay(step for one in staged.values() for step in one.steps()).waiting)
     with transaction(settings) as session:
         _wait(session, domain_name, parts, waiting)
@@ -170,10 +174,8 @@ def account_again(settings: Settings, domain_name: str) -> None:
 
 def _quarantine(settings: Settings, row: Arrival, links: list[Link]) -> None:
     """Hold an arrival until what it amends has come; the next arrival of its part looks again."""
-    from pipelines.corpus.staging import read
-
     reason = "it amends what has not arrived: " + ", ".join(sorted({link.amends for link in links}))
-    lines = _lines(read(settings.artifacts / (row.staged or "")), set(links))
+    lines = _lines(_staged(settings, row), set(links))
     with transaction(settings) as session:
         current = session.get_one(Arrival, row.id)
         first = current.state != "quarantined"
