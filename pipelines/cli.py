@@ -225,6 +225,22 @@ def lineage(
     _show(as_json, tracing.trace(load_settings(), name), ("what", "id", "when", "who", "detail"))
 
 
+@app.command()
+def erase(
+    request: Annotated[Path, typer.Argument(help="A sealed request: REQUEST.json with its checksum in REQUEST.json.sha256.")],
+    as_json: AsJson = False,
+) -> None:
+    """Erase a person by key: unread their text everywhere, bar what was made from it, write a receipt. Safe to repeat."""
+    from pipelines.steps import erase as erasing
+
+    receipt = erasing.erase(load_settings(), request, actor=actor())
+    _show(as_json, [receipt], ("request", "documents", "versions", "adapters", "indexes", "version", "receipt"))
+    if receipt["live"] and not as_json:
+        todo = f"run {receipt['domain']}.finetune and release what it makes, then give this request again"
+        warning = f"STILL LIVE with erased text in its parts: {', '.join(receipt['live'])}: {todo}"
+        Console(stderr=True, soft_wrap=True).print(warning, style="bold red", markup=False, highlight=False)
+
+
 # --- learning and releases --------------------------------------------------------------------------------------------
 
 

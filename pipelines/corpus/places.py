@@ -25,7 +25,6 @@ CREATE TABLE IF NOT EXISTS keys (key TEXT NOT NULL, file INTEGER NOT NULL, PRIMA
 CREATE INDEX IF NOT EXISTS keys_by_file ON keys (file);
 """
 _AT_ONCE = 500
-_SMALL = tables.ROWS_PER_FILE // 4
 _FEW = 24
 """So many small files may lie about; beyond, each write takes up to twelve of them in."""
 
@@ -61,7 +60,9 @@ class Places:
 
     def small(self) -> set[str]:
         """Paths of small files that a write should take in, so that many little arrivals do not leave as many files."""
-        rows = self.connection.execute("SELECT path FROM files WHERE rows < ? ORDER BY rows, id LIMIT ?", (_SMALL, _FEW + 1)).fetchall()
+        rows = self.connection.execute(
+            "SELECT path FROM files WHERE rows < ? ORDER BY rows, id LIMIT ?", (tables.ROWS_PER_FILE // 4, _FEW + 1)
+        ).fetchall()
         return {path for (path,) in rows[: _FEW // 2]} if len(rows) > _FEW else set()
 
 

@@ -12,7 +12,7 @@ from pipelines.errors import Conflict, NotFound
 from pipelines.governance import audit
 from pipelines.registry import ancestry
 from pipelines.state.database import reading, transaction
-from pipelines.state.models import Candidate, GateReport, Pointer
+from pipelines.state.models import Artifact, Candidate, GateReport, Pointer
 
 FORWARD = {
     "assembled": {"gated", "refused"},
@@ -92,6 +92,17 @@ def report_of(settings: Settings, candidate_id: str) -> GateReport | None:
     """The candidate's gate report, if it was gated."""
     with reading(settings) as session:
         return session.get(GateReport, candidate_id)
+
+
+def require_unbarred(session: Session, candidate: Candidate) -> None:
+    """Conflict when a part of it was made from text that was erased since."""
+    for part in filter(None, (candidate.adapter_id, candidate.index_id)):
+        row = session.get(Artifact, part)
+        if row is not None and row.barred:
+            raise Conflict(
+                f"{candidate.id} may not be released: {part} {row.barred}",
+                todo="run the domain's finetune: the newest version calls for new parts",
+            )
 
 
 def move(session: Session, candidate_id: str, state: str, *, actor: str = "ratchet", reason: str | None = None) -> bool:

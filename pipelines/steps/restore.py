@@ -24,8 +24,6 @@ SOURCE = "restore"
 
 def restore(settings: Settings, version_id: str, *, actor: str, reason: str) -> str:
     """A new version with the documents of `version_id`; returns its id. While the newest version has them already, that one."""
-    from pipelines.corpus import warehouse
-
     if not reason.strip():
         raise BadInput("a restore needs a reason", todo="say why with --reason")
     with reading(settings) as session:
@@ -36,6 +34,20 @@ def restore(settings: Settings, version_id: str, *, actor: str, reason: str) -> 
     assert parent is not None  # noqa: S101 - `old` is one
     if parent.content == old.content:
         return parent.id
+    made = again(settings, parent, old, source=SOURCE, actor=actor, reason=reason, token=f"{parent.id} {old.id}")
+    publish.account_again(settings, old.domain)
+    return made
+
+
+def again(settings: Settings, parent: DatasetVersion, old: DatasetVersion, *, source: str, actor: str, reason: str, token: str) -> str:
+    """A new version after `parent` with the documents of `old`, entered in the ledger by its source. The same token again: the same one."""
+    from pipelines.corpus import warehouse
+
+    seal = sha256([source, old.domain, token])
+    with reading(settings) as session:
+        done = session.scalar(select(Arrival.version_id).where(Arrival.domain == old.domain, Arrival.seal == seal))
+    if done is not None:
+        return done
     domain = load_domain(old.domain, settings)
     major, minor = publish.next_number(domain, parent)
     new_id = f"{domain.dataset}_v{major}.{minor}"
@@ -43,8 +55,8 @@ def restore(settings: Settings, version_id: str, *, actor: str, reason: str) -> 
     warehouse.restore(settings, domain, old.snapshot_id, version_id=new_id, parent_snapshot=parent.snapshot_id)
     with transaction(settings) as session:
         if session.get(DatasetVersion, new_id) is not None:
-            return new_id  # another process restored the same
-        entry = _entry(old, new_id, actor, reason)
+            return new_id  # another process did the same
+        entry = _entry(old, new_id, source, actor, reason, seal)
         session.add(entry)
         session.flush()
         session.add(
@@ -66,27 +78,25 @@ def restore(settings: Settings, version_id: str, *, actor: str, reason: str) -> 
         session.flush()
         entry.version_id = new_id
         undone = _mark(session, old.domain, new_id)
-        detail = {"restores": old.id, "instead_of": parent.id, "reason": reason, "undone": undone, "content": old.content}
+        detail = {"restores": old.id, "instead_of": parent.id, "source": source, "reason": reason, "undone": undone, "content": old.content}
         audit.record(session, actor=actor, action="dataset.restored", subject=new_id, detail=detail)
-    publish.account_again(settings, old.domain)
     return new_id
 
 
-def _entry(old: DatasetVersion, new_id: str, actor: str, reason: str) -> Arrival:
-    digest = sha256([SOURCE, old.domain, new_id, old.id])
+def _entry(old: DatasetVersion, new_id: str, source: str, actor: str, reason: str, seal: str) -> Arrival:
     return Arrival(
-        id=f"{old.domain}-restore-{digest[:12]}",
+        id=f"{old.domain}-{source}-{seal[:12]}",
         domain=old.domain,
-        folder=f"restore-{new_id}",
-        seal=digest,
+        folder=f"{source}-{new_id}",
+        seal=seal,
         uploader=actor,
-        source=SOURCE,
+        source=source,
         effective=old.known_on,
         files=0,
         state="accepted",
-        reason=f"{old.id} restored: {reason}",
+        reason=f"{old.id} again: {reason}",
         settled_at=now(),
-        claimed_dag=SOURCE,  # no ingest run may claim it
+        claimed_dag=source,  # no ingest run may claim it
         claimed_run=new_id,
         claimed_at=now(),
     )
@@ -95,7 +105,7 @@ def _entry(old: DatasetVersion, new_id: str, actor: str, reason: str) -> Arrival
 def _mark(session: Session, domain: str, new_id: str) -> list[str]:
     """Mark what the new version does not hold as undone, and what it holds again as not; returns what is newly undone."""
     held = ancestry.arrivals(session, domain, new_id)
-    published = select(Arrival).where(Arrival.domain == domain, Arrival.source != SOURCE, Arrival.version_id.is_not(None))
+    published = select(Arrival).where(Arrival.domain == domain, Arrival.files > 0, Arrival.version_id.is_not(None))
     undone = []
     for arrival in session.scalars(published.order_by(Arrival.id)):
         if (arrival.duplicate_of or arrival.id) in held:

@@ -14,28 +14,6 @@ from pipelines.corpus.table import open_table
 from pipelines.errors import ArrivalRefused, Conflict, NotFound
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(var=tmp_path)
-
-
-@pytest.fixture
-def domain() -> DomainConfig:
-    return DomainConfig.model_validate(
-        {
-            "domain": "regulatory",
-            "description": "a test",
-            "owner": "tests",
-            "dataset": "Test",
-            "sources": {"formats": ["regml"]},
-            "contract": {"expectations": []},
-            "privacy": {"profile": "public"},
-            "task": {},
-            "gate": {"goldens": "goldens.jsonl", "floors": {}},
-        }
-    )
-
-
 def doc(key: str, text: str, day: str, source: str = "", *, arrival: str = "a", withdrawn: bool = False) -> Document:
     return document(key=key, title="", text=text, valid_from=day, arrival_id=arrival, source=source, withdrawn=withdrawn)
 
