@@ -7,6 +7,7 @@ when it is lost. It also keeps the running hash of the state (`documents.lanes`)
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any
 
 from pipelines.config import Settings
 from pipelines.corpus import table as tables
-from pipelines.corpus.documents import lanes, shifted
+from pipelines.corpus.documents import Place, lanes, shifted
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS at (one INTEGER PRIMARY KEY CHECK (one = 1), snapshot INTEGER NOT NULL, state BLOB NOT NULL);
@@ -104,27 +105,26 @@ def _follow(connection: sqlite3.Connection, table: Any, snapshot: int) -> bytes:
         gone, come, state = {}, tables.files(table, snapshot), lanes(())
         for name in ("at", "files", "keys"):
             connection.execute(f"DELETE FROM {name}")  # noqa: S608 - our own names
-    less, more = _lanes_of(table, gone.values()), lanes(())
-    for file in gone:
+    less: Counter[Place] = Counter()
+    more: Counter[Place] = Counter()
+    for file, data in gone.items():
         (number,) = connection.execute("SELECT id FROM files WHERE path = ?", (file,)).fetchone()
         connection.execute("DELETE FROM keys WHERE file = ?", (number,))
         connection.execute("DELETE FROM files WHERE id = ?", (number,))
+        less.update(_read(table, [data]))
     for file, data in come.items():
         read = _read(table, [data])
         number = connection.execute("INSERT INTO files (path, rows) VALUES (?, ?)", (file, len(read))).lastrowid
         connection.executemany("INSERT OR IGNORE INTO keys VALUES (?, ?)", [(place[0], number) for place in read])
-        more = shifted(more, less=lanes(()), more=lanes(read))
-    state = shifted(state, less=less, more=more)
+        more.update(read)
+    # Rows that only moved from file to file are not worth a hash.
+    state = shifted(state, less=lanes((less - more).elements()), more=lanes((more - less).elements()))
     connection.execute("INSERT OR REPLACE INTO at VALUES (1, ?, ?)", (snapshot, state))
     connection.commit()
     return state
 
 
-def _lanes_of(table: Any, files: Iterable[Any]) -> bytes:
-    return lanes(_read(table, files))
-
-
-def _read(table: Any, files: Iterable[Any]) -> list[tuple[str, str, str]]:
+def _read(table: Any, files: Iterable[Any]) -> list[Place]:
     files = list(files)
     if not files:
         return []

@@ -16,7 +16,7 @@ from pipelines.corpus.amendments import Restated, Row
 from pipelines.errors import NotFound
 
 NAMESPACE = "ratchet"
-ROWS_PER_FILE = 1_000
+ROWS_PER_FILE = 500
 _PROPERTIES = {
     "commit.manifest-merge.enabled": "true",
     # What is not needed to find a file only makes manifests long, and bounds of the text would be text.
@@ -115,6 +115,9 @@ def all_rows(table: Any, snapshot_id: int) -> Any:
 
 def rows_of(table: Any, files: Iterable[Any], columns: tuple[str, ...] = ()) -> Any:
     """The stored rows of some data files, all columns unless some are named."""
+    files = list(files)
+    if not files and not columns:
+        return schema().empty_table()
     from pyiceberg.expressions import AlwaysTrue
     from pyiceberg.io.pyarrow import ArrowScan
     from pyiceberg.table import FileScanTask
