@@ -113,7 +113,7 @@ def lanes(places: Iterable[Place]) -> bytes:
     total = np.zeros(_LANES, dtype="<u2")
     for place in places:
         total += np.frombuffer(hashlib.shake_256(canonical(place)).digest(2 * _LANES), dtype="<u2")
-    return total.tobytes()
+    return bytes(total)
 
 
 def shifted(state: bytes, *, less: bytes, more: bytes) -> bytes:
@@ -121,7 +121,7 @@ def shifted(state: bytes, *, less: bytes, more: bytes) -> bytes:
     import numpy as np
 
     one, two, three = (np.frombuffer(value, dtype="<u2") for value in (state, less, more))
-    return (one - two + three).tobytes()
+    return bytes(one - two + three)
 
 
 def digest(state: bytes) -> str:
