@@ -262,6 +262,46 @@ def datasets_diff(before: str, after: str, as_json: AsJson = False) -> None:
     _show(as_json, views.diff(load_settings(), before, after), ("change", "key", "valid_from", "text"))
 
 
+@datasets_app.command("restore")
+def datasets_restore(
+    version: str,
+    reason: Annotated[str, typer.Option(help="Why; goes to the audit log.")],
+    as_json: AsJson = False,
+) -> None:
+    """Make a new version with the documents of an old one. Nothing is deleted; `finetune` takes it like any other version."""
+    from pipelines.steps import restore
+
+    made = restore.restore(load_settings(), version, actor=actor(), reason=reason)
+    _show(as_json, [{"version": made, "restores": version}], ("version", "restores"))
+
+
+@app.command()
+def lineage(
+    name: Annotated[str, typer.Argument(metavar="ID", help="An arrival, file id, document key, dataset version, artifact or release.")],
+    as_json: AsJson = False,
+) -> None:
+    """Everything that an id comes from and went into: files, arrivals, versions, plans, artifacts, candidates, approvals, releases."""
+    from pipelines.registry import lineage as tracing
+
+    _show(as_json, tracing.trace(load_settings(), name), ("what", "id", "when", "who", "detail"))
+
+
+@app.command()
+def erase(
+    request: Annotated[Path, typer.Argument(help="A sealed request: REQUEST.json with its checksum in REQUEST.json.sha256.")],
+    as_json: AsJson = False,
+) -> None:
+    """Erase a person by key: unread their text everywhere, bar what was made from it, write a receipt. Safe to repeat."""
+    from pipelines.steps import erase as erasing
+
+    receipt = erasing.erase(load_settings(), request, actor=actor())
+    _show(as_json, [receipt], ("request", "documents", "versions", "adapters", "indexes", "version", "receipt"))
+    if receipt["live"] and not as_json:
+        todo = f"run {receipt['domain']}.finetune and release what it makes, then give this request again"
+        warning = f"STILL LIVE with erased text in its parts: {', '.join(receipt['live'])}: {todo}"
+        Console(stderr=True, soft_wrap=True).print(warning, style="bold red", markup=False, highlight=False)
+
+
 # --- learning and releases --------------------------------------------------------------------------------------------
 
 

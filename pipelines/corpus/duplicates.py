@@ -5,6 +5,7 @@ as the key it is linked to keeps it; when that one changes or goes, the linked d
 all. Documents of amendment chains are neither linked nor compared: the same text under two labels is law.
 
 Only hashes are kept (`state.models.TextSignature`), one row per key, looked up by hash and by MinHash band: an arrival costs its own size.
+Domains whose text is stored encrypted take no part: a link would tie one subject's text to another subject's key.
 """
 
 from __future__ import annotations

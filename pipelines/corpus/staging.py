@@ -1,4 +1,7 @@
-"""Masked documents between masking and publishing: Parquet for the rows, JSON for the account. The first place text is written to."""
+"""Masked documents between masking and publishing: Parquet for the rows, JSON for the account. The first place text is written to.
+
+Where the domain is not public the text is encrypted here already, and stays as it is encrypted on its way into the warehouse.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pipelines.corpus import sealing
 from pipelines.corpus.chain import Link, Step
 from pipelines.corpus.documents import Document
 from pipelines.state.ledger import Line
@@ -70,41 +74,51 @@ def split(staged: Staged, rows: set[int]) -> tuple[Staged, Staged]:
     return replace(kept, lines=kept.lines + staged.lines[len(staged.documents) :]), held
 
 
-def write(folder: Path, staged: Staged, held: Held | None = None) -> None:
+def write(folder: Path, staged: Staged, keys: sealing.Opener, held: Held | None = None, *, seal: bool) -> None:
     """Fill a staging folder."""
-    _write(folder, "documents.parquet", "account.json", staged, {})
+    rows = [sealing.to_values(row, keys, seal=seal) for row in staged.documents]
+    _write(folder, "documents.parquet", "account.json", rows, staged, {})
     if held is not None and held.staged.documents:
-        _write(folder, "held.parquet", "held.json", held.staged, {"findings": held.findings, "reason": held.reason})
+        rows = [sealing.to_values(row, keys, seal=seal) for row in held.staged.documents]
+        _write(folder, "held.parquet", "held.json", rows, held.staged, {"findings": held.findings, "reason": held.reason})
 
 
-def read(folder: Path) -> Staged:
-    """What `write` wrote, without what is held."""
-    return _read(folder, "documents.parquet", "account.json")[0]
+def read(folder: Path, keys: sealing.Opener) -> Staged:
+    """What `write` wrote, without what is held; the texts of erased subjects come back erased."""
+    return _read(folder, "documents.parquet", "account.json", keys)[0]
 
 
-def read_held(folder: Path) -> Held | None:
+def read_held(folder: Path, keys: sealing.Opener) -> Held | None:
     """What is held of an arrival; None where nothing is."""
     if not (folder / "held.json").is_file():
         return None
-    staged, account = _read(folder, "held.parquet", "held.json")
+    staged, account = _read(folder, "held.parquet", "held.json", keys)
     return Held(staged, account["findings"], account["reason"])
 
 
-def _write(folder: Path, rows: str, facts: str, staged: Staged, more: dict[str, Any]) -> None:
+def _write(folder: Path, rows: str, facts: str, values: list[dict[str, Any]], staged: Staged, more: dict[str, Any]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as parquet
 
-    parquet.write_table(pa.Table.from_pylist([asdict(row) for row in staged.documents]), folder / rows)
+    parquet.write_table(pa.Table.from_pylist(values, schema=_schema()), folder / rows)
     account = {"lines": [asdict(line) for line in staged.lines], "chained": [asdict(one) for one in staged.chained], **more}
     (folder / facts).write_text(json.dumps(account), encoding="utf-8")
 
 
-def _read(folder: Path, rows: str, facts: str) -> tuple[Staged, dict[str, Any]]:
+def _read(folder: Path, rows: str, facts: str, keys: sealing.Opener) -> tuple[Staged, dict[str, Any]]:
     import pyarrow.parquet as parquet
 
-    documents = [Document(**row) for row in parquet.read_table(folder / rows).to_pylist()]
+    documents = [sealing.from_values(row, keys) for row in parquet.read_table(folder / rows).to_pylist()]
     account = json.loads((folder / facts).read_text(encoding="utf-8"))
     chained = [
         Chained(Link(**one["link"]), tuple(one["places"]), tuple(one["subtrees"]), tuple(one["headless"])) for one in account["chained"]
     ]
     return Staged(documents, [Line(**line) for line in account["lines"]], chained), account
+
+
+def _schema() -> Any:
+    """The warehouse's columns but one: nothing is restated before it is published."""
+    from pipelines.corpus.table import schema
+
+    columns = schema()
+    return columns.remove(columns.get_field_index("restated"))

@@ -1,28 +1,34 @@
 """Dataset versions: tags on the snapshots of one Iceberg table per domain, published by write, audit, publish.
 
 The new state is written on a branch that nobody reads, read back from there and audited; then one commit moves `main`, sets the tag and
-drops the branch. Whatever a crash leaves behind before that commit is swept by the next try, and after it the tag answers.
+drops the branch. Whatever a crash leaves behind before that commit is swept by the next try, and after it the tag answers. A publish
+reads the rows of the keys it touches, and rewrites the files that hold them; what it costs does not grow with the table.
 
-Does not cover expiry of old snapshots, nor encryption of the text of domains that are not public.
+Does not cover expiry of old snapshots.
 """
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipelines.config import DomainConfig, Settings
-from pipelines.corpus.amendments import Folded, Restated, Row, fold, replaced
-from pipelines.corpus.documents import Document, faults, state_of
+from pipelines.corpus import places, sealing
+from pipelines.corpus import table as tables
+from pipelines.corpus.amendments import Row, fold, replaced
+from pipelines.corpus.documents import Document, Place, digest, faults, lanes, shifted
 from pipelines.errors import ArrivalRefused, Conflict, NotFound
 
-NAMESPACE = "ratchet"
 _ARRIVAL = "ratchet.arrival"
 _PARENT = "ratchet.parent"
+_CONTENT = "ratchet.content"
+_CHANGED = "ratchet.changed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,20 @@ class Change:
     after: Document | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """What is to be written, and by what it is audited."""
+
+    removed: list[Any]
+    """Data files that hold a row which changes, or are too small to keep."""
+    kept: Any
+    """Their stored rows of other keys: they move as they are."""
+    fresh: list[Row]
+    """The new rows of the keys that change."""
+    documents: int
+    content: str
+
+
 def publish(
     settings: Settings,
     domain: DomainConfig,
@@ -67,50 +87,90 @@ def publish(
     arrival, or `main` is not at the parent: the control database and the warehouse would part ways.
     """
     with _alone(settings, domain.domain):
-        table = _open_or_create(settings, domain.domain)
+        table = tables.open_or_create(settings, domain.domain)
         if (tag := table.refs().get(version_id)) is not None:
-            summary = _summary(table, tag.snapshot_id, version_id, arrival_id)
-            return _published(tag.snapshot_id, replaced(fold(_rows(table, int(summary[_PARENT])), rows), parts or {}, chained))
+            return _published(table, _tagged(table, tag.snapshot_id, version_id, arrival_id))
         parent = _parent(table, domain.domain, parent_snapshot)
         branch = f"audit-{arrival_id}"
         if branch in table.refs():
             table.manage_snapshots().remove_branch(branch).commit()  # what a crash left behind
 
-        state = _rows(table, parent)
-        folded = replaced(fold(state, rows), parts or {}, chained)
+        keys, parts = sealing.sealer(settings), parts or {}
+        with places.at(settings, domain.domain, table, parent) as known:
+            touched = {row.key for row in rows} | {row.key for rows in parts.values() for row in rows} | known.of_parts(parts)
+            files = tables.files(table, parent, wanted) if (wanted := known.of_keys(touched)) else {}
+            stored = {path: tables.rows_of(table, [file]) for path, file in files.items()}
+            state = [row for one in stored.values() for row in tables.to_rows(tables.of_keys(one, touched), keys)]
+            folded = replaced(fold(state, rows), parts, chained)
+            change = {path for path, one in stored.items() if len(tables.of_keys(one, folded.touched))}
+            if small := known.small() - stored.keys():
+                files |= tables.files(table, parent, small)
+                stored |= {path: tables.rows_of(table, [files[path]]) for path in small}
+            before = known.state
+        go = sorted(change | small)
+        draft = _Draft(
+            removed=[files[path] for path in go],
+            kept=tables.of_keys(_together([stored[path] for path in go]), folded.touched, others=True),
+            fresh=[row for row in folded.rows if row.document.key in folded.touched],
+            documents=_count(table, parent) - len(state) + len(folded.rows),
+            content=digest(shifted(before, less=_lanes(state), more=_lanes(folded.rows))),
+        )
         table.manage_snapshots().create_branch(parent, branch).commit()
-        _write(table, branch, state, folded, {_ARRIVAL: arrival_id, _PARENT: str(parent)})
+        properties = {_ARRIVAL: arrival_id, _PARENT: str(parent), _CONTENT: draft.content, _CHANGED: json.dumps(folded.changed)}
+        _write(table, branch, draft, tables.to_arrow(draft.fresh, keys, seal=sealing.is_sealed(domain)), properties)
         snapshot = table.refs()[branch].snapshot_id
         try:
-            _audit(_rows(table, snapshot), folded, arrival_id)
+            _audit(table, parent, snapshot, draft, before, keys, arrival_id)
         except ArrivalRefused:
             table.manage_snapshots().remove_branch(branch).commit()
             raise
         _move_main(table, snapshot, version_id, branch)
-        return _published(snapshot, folded)
+        return _published(table, snapshot)
+
+
+def restore(settings: Settings, domain: DomainConfig, snapshot: int | str, *, version_id: str, parent_snapshot: int | str) -> None:
+    """Tag an earlier version's snapshot `version_id` as well, and move `main` to it. The same call again changes nothing.
+
+    Conflict when the tag is another version's, or `main` is not at the parent.
+    """
+    with _alone(settings, domain.domain):
+        table = tables.open_table(settings, domain.domain)
+        wanted = int(snapshot)
+        if (tag := table.refs().get(version_id)) is not None:
+            if tag.snapshot_id == wanted:
+                return
+            raise Conflict(
+                f"the version is tagged on snapshot {tag.snapshot_id}, not on {wanted}",
+                where=version_id,
+                todo="a publish was interrupted: clear the task that published it, then restore again",
+            )
+        _parent(table, domain.domain, parent_snapshot)
+        table.manage_snapshots().set_current_snapshot(snapshot_id=wanted).create_tag(wanted, version_id).commit()
 
 
 def documents(settings: Settings, domain_name: str, version_id: str) -> list[Document]:
-    """Every document of a version, past, present and withdrawn, sorted by key and date."""
-    table = _open(settings, domain_name)
-    return [row.document for row in _rows(table, _snapshot_of(table, version_id))]
+    """Every document of a version, past, present, withdrawn and erased, sorted by key and date."""
+    table = tables.open_table(settings, domain_name)
+    stored = tables.all_rows(table, _snapshot_of(table, version_id))
+    return [row.document for row in tables.to_rows(stored, sealing.sealer(settings))]
 
 
 def versions(settings: Settings, domain_name: str) -> dict[str, int]:
     """Snapshot id by version, oldest first."""
     try:
-        table = _open(settings, domain_name)
+        table = tables.open_table(settings, domain_name)
     except NotFound:
         return {}
     tags = {name: ref.snapshot_id for name, ref in table.refs().items() if ref.snapshot_ref_type == "tag"}
-    sequence = {snapshot.snapshot_id: snapshot.sequence_number for snapshot in table.metadata.snapshots}
-    return dict(sorted(tags.items(), key=lambda item: sequence[item[1]]))
+    # By number: a restored version has the snapshot of an older one.
+    return dict(sorted(tags.items(), key=lambda item: [int(part) for part in re.findall(r"\d+", item[0].rpartition("_v")[2])]))
 
 
 def diff(settings: Settings, domain_name: str, a: str, b: str) -> list[Change]:
     """What version `b` says that `a` does not, and the reverse, sorted by key and date."""
-    old = {(row.key, row.valid_from): row for row in documents(settings, domain_name, a)}
-    new = {(row.key, row.valid_from): row for row in documents(settings, domain_name, b)}
+    gone, come = changed_rows(settings, domain_name, a, b)
+    old = {(row.key, row.valid_from): row for row in gone}
+    new = {(row.key, row.valid_from): row for row in come}
     changes: list[Change] = []
     for place in sorted(old.keys() | new.keys()):
         before, after = old.get(place), new.get(place)
@@ -123,6 +183,27 @@ def diff(settings: Settings, domain_name: str, a: str, b: str) -> list[Change]:
     return changes
 
 
+def changed_rows(settings: Settings, domain_name: str, a: str, b: str) -> tuple[list[Document], list[Document]]:
+    """All rows of the keys that differ between two versions, as each has them. Reads the files that only one of them has."""
+    table = tables.open_table(settings, domain_name)
+    sides = tables.changed_files(table, _snapshot_of(table, a), _snapshot_of(table, b))
+    stored = [tables.rows_of(table, side.values()) for side in sides]
+    # Rows only moved from file to file are in both; what a row says is told without decrypting any.
+    told = [_by_key(one) for one in stored]
+    changed = {key for key in told[0].keys() | told[1].keys() if told[0].get(key) != told[1].get(key)}
+    keys = sealing.sealer(settings)
+    gone, come = ([row.document for row in tables.to_rows(tables.of_keys(one, changed), keys)] for one in stored)
+    return gone, come
+
+
+def _by_key(stored: Any) -> dict[str, set[tuple[Any, ...]]]:
+    found: dict[str, set[tuple[Any, ...]]] = {}
+    names = ("key", "valid_from", "valid_to", "content", "withdrawn")
+    for key, *said in zip(*(stored[name].to_pylist() for name in names), strict=True):
+        found.setdefault(key, set()).add(tuple(said))
+    return found
+
+
 def _in_force_before(rows: Any, after: Document) -> Document | None:
     return next((row for row in rows if row.key == after.key and row.valid_to == after.valid_from and not row.withdrawn), None)
 
@@ -130,16 +211,38 @@ def _in_force_before(rows: Any, after: Document) -> Document | None:
 # --- write, audit, publish --------------------------------------------------------------------------------------------
 
 
-def _summary(table: Any, snapshot_id: int, version_id: str, arrival_id: str) -> Any:
-    """What the snapshot behind a version says of itself. Conflict when it is another arrival's."""
-    summary = table.snapshot_by_id(snapshot_id).summary.additional_properties
-    if summary.get(_ARRIVAL) != arrival_id:
+def _tagged(table: Any, snapshot_id: int, version_id: str, arrival_id: str) -> int:
+    """The snapshot behind a version. Conflict when it is another arrival's."""
+    if (holds := _said(table, snapshot_id).get(_ARRIVAL)) != arrival_id:
         raise Conflict(
-            f"the version holds {summary.get(_ARRIVAL)}, not {arrival_id}",
+            f"the version holds {holds}, not {arrival_id}",
             where=version_id,
             todo="a publish was interrupted, or another runs: clear the task that published it, then this one",
         )
-    return summary
+    return snapshot_id
+
+
+def _said(table: Any, snapshot_id: int) -> Any:
+    """What a snapshot says of itself."""
+    return table.snapshot_by_id(snapshot_id).summary.additional_properties
+
+
+def _count(table: Any, snapshot_id: int) -> int:
+    return int(_said(table, snapshot_id).get("total-records", 0))
+
+
+def _lanes(rows: list[Row]) -> bytes:
+    return lanes(_place(row.document) for row in rows)
+
+
+def _place(row: Document) -> Place:
+    return row.key, row.valid_from, row.content
+
+
+def _together(stored: list[Any]) -> Any:
+    import pyarrow as pa
+
+    return pa.concat_tables(stored) if stored else tables.schema().empty_table()
 
 
 def _parent(table: Any, domain_name: str, parent_snapshot: int | str | None) -> int:
@@ -156,26 +259,27 @@ def _parent(table: Any, domain_name: str, parent_snapshot: int | str | None) -> 
     return main
 
 
-def _write(table: Any, branch: str, state: list[Row], folded: Folded, properties: dict[str, str]) -> None:
-    """Replace the rows of the touched keys on the branch."""
-    from pyiceberg.expressions import In
-
-    fresh = _to_arrow([row for row in folded.rows if row.document.key in folded.touched])
-    replaced = sorted({row.document.key for row in state} & folded.touched)
-    if replaced:
-        table.overwrite(fresh, overwrite_filter=In("key", replaced), branch=branch, snapshot_properties=properties)
-    else:
-        # Also when nothing changed: every accepted arrival has a snapshot of its own to tag.
-        table.append(fresh, branch=branch, snapshot_properties=properties)
+def _write(table: Any, branch: str, draft: _Draft, fresh: Any, properties: dict[str, str]) -> None:
+    """One snapshot on the branch; also when nothing changed: every accepted arrival has a snapshot of its own to tag."""
+    tables.replace(table, branch, draft.removed, _together([draft.kept, fresh]), properties)
 
 
-def _audit(written: list[Row], folded: Folded, arrival_id: str) -> None:
-    """Check what was really written, read back from the branch."""
+def _audit(table: Any, parent: int, snapshot: int, draft: _Draft, before: bytes, keys: sealing.Opener, arrival_id: str) -> None:
+    """Check what was really written, read back from the branch: the files that changed, and the count and hash of the whole."""
+    gone, come = (tables.rows_of(table, side.values()) for side in tables.changed_files(table, parent, snapshot))
+    touched = {row.document.key for row in draft.fresh}
+    written = tables.to_rows(tables.of_keys(come, touched), keys)
+    moved = tables.of_keys(come, touched, others=True)
     found = faults(row.document for row in written)
-    if len(written) != len(folded.rows):
-        found.insert(0, f"{len(written)} rows were written, {len(folded.rows)} were meant")
-    elif written != folded.rows:
+    if (count := _count(table, snapshot)) != draft.documents:
+        found.insert(0, f"the version has {count} rows, {draft.documents} were meant")
+    if written != draft.fresh:
         found.insert(0, "the rows on the branch are not those that were meant")
+    if not _sorted(moved).equals(_sorted(draft.kept)):
+        found.insert(0, "rows that were only to be moved were changed")
+    # What only moved is in both and cancels out.
+    if digest(shifted(before, less=_stored_lanes(tables.of_keys(gone, touched)), more=_lanes(written))) != draft.content:
+        found.insert(0, "the version's content hash does not follow from its files")
     if found:
         raise ArrivalRefused(
             f"the new version does not stand the audit ({len(found)} faults): " + "; ".join(found[:3]),
@@ -184,16 +288,22 @@ def _audit(written: list[Row], folded: Folded, arrival_id: str) -> None:
         )
 
 
+def _sorted(stored: Any) -> Any:
+    return stored.sort_by([("key", "ascending"), ("valid_from", "ascending")]).combine_chunks()
+
+
+def _stored_lanes(stored: Any) -> bytes:
+    return lanes(zip(*(stored[name].to_pylist() for name in ("key", "valid_from", "content")), strict=True))
+
+
 def _move_main(table: Any, snapshot: int, version_id: str, branch: str) -> None:
     """One commit: all of it or nothing."""
     table.manage_snapshots().set_current_snapshot(snapshot_id=snapshot).create_tag(snapshot, version_id).remove_branch(branch).commit()
 
 
-def _published(snapshot: int, folded: Folded) -> Published:
-    return Published(snapshot, len(folded.rows), folded.changed, state_of(row.document for row in folded.rows))
-
-
-# --- the table --------------------------------------------------------------------------------------------------------
+def _published(table: Any, snapshot: int) -> Published:
+    said = _said(table, snapshot)
+    return Published(snapshot, _count(table, snapshot), json.loads(said[_CHANGED]), said[_CONTENT])
 
 
 @contextmanager
@@ -208,66 +318,9 @@ def _alone(settings: Settings, domain_name: str) -> Iterator[None]:
         os.close(lock)
 
 
-def _catalog(settings: Settings) -> Any:
-    from pyiceberg.catalog.sql import SqlCatalog
-
-    settings.warehouse.mkdir(parents=True, exist_ok=True)
-    return SqlCatalog(NAMESPACE, uri=f"sqlite:///{settings.warehouse / 'catalog.db'}", warehouse=settings.warehouse.resolve().as_uri())
-
-
-def _open(settings: Settings, domain_name: str) -> Any:
-    from pyiceberg.exceptions import NoSuchTableError
-
-    if (settings.warehouse / "catalog.db").exists():
-        try:
-            return _catalog(settings).load_table(f"{NAMESPACE}.{domain_name}")
-        except NoSuchTableError:
-            pass
-    raise NotFound("the domain has no dataset version yet", where=domain_name, todo="deliver a first arrival")
-
-
-def _open_or_create(settings: Settings, domain_name: str) -> Any:
-    catalog = _catalog(settings)
-    catalog.create_namespace_if_not_exists(NAMESPACE)
-    # The text of a version must stay readable as long as its tag stands: nothing here deletes old metadata or data.
-    table = catalog.create_table_if_not_exists(f"{NAMESPACE}.{domain_name}", schema=_schema())
-    if table.current_snapshot() is None:
-        table.append(_schema().empty_table())  # Iceberg starts branches from a snapshot only
-    return table
-
-
 def _snapshot_of(table: Any, version_id: str) -> int:
     tag = table.refs().get(version_id)
     if tag is None or tag.snapshot_ref_type != "tag":
         known = ", ".join(sorted(name for name, ref in table.refs().items() if ref.snapshot_ref_type == "tag"))
         raise NotFound(f"there is no dataset version {version_id!r}", todo=f"known versions: {known or 'none'}")
     return int(tag.snapshot_id)
-
-
-def _schema() -> Any:
-    import pyarrow as pa
-
-    text = {name: pa.string() for name in ("key", "title", "text", "content", "valid_from", "valid_to", "arrival_id", "source")}
-    restated = pa.struct([pa.field(name, pa.string(), nullable=False) for name in ("valid_from", "source", "arrival_id")])
-    return pa.schema(
-        [
-            *(pa.field(name, kind, nullable=False) for name, kind in text.items()),
-            pa.field("withdrawn", pa.bool_(), nullable=False),
-            pa.field("restated", pa.list_(pa.field("element", restated, nullable=False)), nullable=False),
-        ]
-    )
-
-
-def _to_arrow(rows: list[Row]) -> Any:
-    import pyarrow as pa
-
-    return pa.Table.from_pylist(
-        [{**asdict(row.document), "restated": [asdict(one) for one in row.restated]} for row in rows], schema=_schema()
-    )
-
-
-def _rows(table: Any, snapshot_id: int) -> list[Row]:
-    """All rows of a snapshot, sorted by key and date."""
-    read = table.scan(snapshot_id=snapshot_id).to_arrow().to_pylist()
-    found = [Row(restated=tuple(Restated(**one) for one in values.pop("restated")), document=Document(**values)) for values in read]
-    return sorted(found, key=lambda row: (row.document.key, row.document.valid_from))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipelines.config import DomainConfig
+from pipelines.corpus import sealing
 from pipelines.corpus.chain import Link, part_of
 from pipelines.corpus.documents import Document, document
 from pipelines.corpus.staging import Chained, Staged
@@ -22,6 +23,8 @@ class Extracted:
 
     records: list[tuple[RawRecord, str]] = field(default_factory=list)
     refusals: list[Line] = field(default_factory=list)
+    subjects: list[tuple[str, ...]] = field(default_factory=list)
+    """Per record, whose keys its text is encrypted for: see `name_subjects`. Empty where the domain is public."""
 
 
 def extract(folder: Path, domain: DomainConfig, effective: str) -> Extracted:
@@ -41,6 +44,21 @@ def extract(folder: Path, domain: DomainConfig, effective: str) -> Extracted:
                     seen.add((item.key, item.valid_from, item.amends))
                     found.records.append((item, file.file_id))
     return found
+
+
+def name_subjects(found: Extracted, domain: DomainConfig, keys: sealing.Opener) -> None:
+    """Draw the key of each record's subject; a record without one gets its own. What concerns an erased subject becomes a refusal."""
+    if not sealing.is_sealed(domain):
+        return
+    kept: list[tuple[RawRecord, str]] = []
+    for record, file in found.records:
+        subject = keys().subject(domain.domain, record.subjects or ("record", record.key))
+        if subject is None:
+            found.refusals.append(Line(file, record.place, "refused", reason="its subject was erased on request"))
+        else:
+            kept.append((record, file))
+            found.subjects.append((subject,))
+    found.records = kept
 
 
 def mask(found: Extracted, masker: Masker, arrival_id: str, domain: DomainConfig) -> tuple[Staged, list[Masked]]:
@@ -68,6 +86,7 @@ def mask(found: Extracted, masker: Masker, arrival_id: str, domain: DomainConfig
             arrival_id=arrival_id,
             source=record.source,
             withdrawn=record.withdrawn,
+            subjects=found.subjects[place] if found.subjects else (),
         )
         documents.append(row)
         lines.append(Line(file, record.place, "accepted", key=key, content=row.content))

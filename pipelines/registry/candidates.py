@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from pipelines.config import Settings
 from pipelines.errors import Conflict, NotFound
 from pipelines.governance import audit
+from pipelines.registry import ancestry
 from pipelines.state.database import reading, transaction
-from pipelines.state.models import Arrival, Candidate, DatasetVersion, GateReport, Pointer
+from pipelines.state.models import Artifact, Candidate, GateReport, Pointer
 
 FORWARD = {
     "assembled": {"gated", "refused"},
@@ -73,22 +74,9 @@ def assemble(
 
 
 def _uploaders(session: Session, domain: str, version_id: str) -> list[str]:
-    """Who delivered the data that is new since the live release; they may not approve."""
-    wanted = session.get_one(DatasetVersion, version_id)
-    live = session.scalar(
-        select(DatasetVersion)
-        .join(Candidate, Candidate.version_id == DatasetVersion.id)
-        .join(Pointer, Pointer.live_id == Candidate.id)
-        .where(Pointer.domain == domain)
-    )
-    after = (live.major, live.minor) if live else (0, -1)
-    rows = session.execute(
-        select(DatasetVersion.major, DatasetVersion.minor, Arrival.uploader)
-        # Its own arrival, and those that waited for it and came in with it.
-        .join(Arrival, or_(Arrival.id == DatasetVersion.arrival_id, Arrival.version_id == DatasetVersion.id))
-        .where(DatasetVersion.domain == domain)
-    )
-    return sorted({who for major, minor, who in rows if after < (major, minor) <= (wanted.major, wanted.minor)})
+    """Who delivered or restored what is new since the live release; they may not approve."""
+    live = session.scalar(select(Candidate.version_id).join(Pointer, Pointer.live_id == Candidate.id).where(Pointer.domain == domain))
+    return ancestry.answerable(session, domain, version_id, live)
 
 
 def get(settings: Settings, candidate_id: str) -> Candidate:
@@ -104,6 +92,17 @@ def report_of(settings: Settings, candidate_id: str) -> GateReport | None:
     """The candidate's gate report, if it was gated."""
     with reading(settings) as session:
         return session.get(GateReport, candidate_id)
+
+
+def require_unbarred(session: Session, candidate: Candidate) -> None:
+    """Conflict when a part of it was made from text that was erased since."""
+    for part in filter(None, (candidate.adapter_id, candidate.index_id)):
+        row = session.get(Artifact, part)
+        if row is not None and row.barred:
+            raise Conflict(
+                f"{candidate.id} may not be released: {part} {row.barred}",
+                todo="run the domain's finetune: the newest version calls for new parts",
+            )
 
 
 def move(session: Session, candidate_id: str, state: str, *, actor: str = "ratchet", reason: str | None = None) -> bool:

@@ -46,6 +46,7 @@ def set_canary(settings: Settings, candidate_id: str, share: float) -> None:
             return
         if pointer.canary_id not in (None, candidate_id):
             raise Conflict(f"{pointer.canary_id} is in canary", todo="wait for its end, or withdraw it")
+        candidates.require_unbarred(session, candidate)
         if candidate.state != "canary":
             candidates.move(session, candidate_id, "canary")
         pointer.canary_id, pointer.canary_share = candidate_id, share
@@ -68,6 +69,7 @@ def promote(settings: Settings, candidate_id: str, *, actor: str = "ratchet", re
             return False
         if candidate.state != "canary" or session.get(Approval, candidate_id) is None:
             raise Conflict(f"{candidate_id} is {candidate.state}, not an approved canary", todo="run its release DAG")
+        candidates.require_unbarred(session, candidate)
         if pointer.live_id is not None:
             candidates.move(session, pointer.live_id, "retired", actor=actor)
         candidates.move(session, candidate_id, "live", actor=actor)
@@ -88,6 +90,7 @@ def rollback(settings: Settings, domain: str, *, actor: str, reason: str, to: in
             raise BadInput(f"{target} is live already", todo="name an earlier release with --to")
         if session.scalar(select(Tenure.id).where(Tenure.candidate_id == target).limit(1)) is None:
             raise BadInput(f"{target} was never live", todo="`ratchet releases` lists what can be rolled back to")
+        candidates.require_unbarred(session, session.get_one(Candidate, target))
         left = pointer.live_id
         candidates.move(session, left, "reverted", actor=actor, reason=reason)
         candidates.move(session, target, "live", actor=actor, reason=reason)

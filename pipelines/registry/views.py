@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
 
 from pipelines.config import Settings, load_domain
-from pipelines.errors import NotFound
+from pipelines.errors import BadInput, NotFound
 from pipelines.registry import pointer
 from pipelines.state.database import reading
 from pipelines.state.models import Arrival, ArrivalItem, AuditEvent, Candidate, DatasetVersion, GateReport, Plan, Tenure
+
+if TYPE_CHECKING:
+    from pipelines.corpus.documents import Document
 
 Row = dict[str, Any]
 
@@ -87,27 +90,34 @@ def documents(settings: Settings, version_id: str) -> list[Row]:
     """The documents of a version, by key and date."""
     from pipelines.corpus import warehouse
 
-    rows = warehouse.documents(settings, _domain_of(settings, version_id), version_id)
-    return [
-        {
-            "key": row.key,
-            "title": row.title,
-            "valid_from": row.valid_from,
-            "valid_to": row.valid_to,
-            "withdrawn": row.withdrawn,
-            "text": row.text,
-        }
-        for row in sorted(rows, key=lambda d: (d.key, d.valid_from))
-    ]
+    return [_document(row) for row in warehouse.documents(settings, _domain_of(settings, version_id), version_id)]
 
 
 def diff(settings: Settings, before: str, after: str) -> list[Row]:
     """Rows that are in one of two versions only."""
-    old = {(row["key"], row["valid_from"], row["text"]): row for row in documents(settings, before)}
-    new = {(row["key"], row["valid_from"], row["text"]): row for row in documents(settings, after)}
-    gone = [{"change": "-", **old[key]} for key in old.keys() - new.keys()]
-    come = [{"change": "+", **new[key]} for key in new.keys() - old.keys()]
-    return sorted(gone + come, key=lambda row: (row["key"], row["change"] == "+", row["valid_from"]))
+    from pipelines.corpus import warehouse
+
+    domain = _domain_of(settings, before)
+    if _domain_of(settings, after) != domain:
+        raise BadInput("the versions are of two domains", where=f"{before}, {after}", todo="name two versions of one domain")
+    gone, come = warehouse.changed_rows(settings, domain, before, after)
+    old, new = ({(row.key, row.valid_from, row.content): _document(row) for row in rows} for rows in (gone, come))
+    rows = [{"change": "-", **old[key]} for key in old.keys() - new.keys()] + [
+        {"change": "+", **new[key]} for key in new.keys() - old.keys()
+    ]
+    return sorted(rows, key=lambda row: (row["key"], row["change"] == "+", row["valid_from"]))
+
+
+def _document(row: Document) -> Row:
+    return {
+        "key": row.key,
+        "title": row.title,
+        "valid_from": row.valid_from,
+        "valid_to": row.valid_to,
+        "withdrawn": row.withdrawn,
+        "erased": row.erased,
+        "text": row.text,
+    }
 
 
 def plans(settings: Settings, domain: str | None = None) -> list[Row]:

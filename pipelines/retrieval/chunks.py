@@ -39,12 +39,12 @@ class Chunk:
 
 
 def chunks(document: Document, rule: Retrieval) -> list[Chunk]:
-    """Passages of at most `chunk_words` words, in order; none for a withdrawn document.
+    """Passages of at most `chunk_words` words, in order; none for a withdrawn or erased document.
 
     Sentences stay whole where they fit, each a passage of its own unless `join_sentences`. A longer one is cut after a comma, semicolon
     or colon, and between words only as a last resort.
     """
-    if document.withdrawn:
+    if document.withdrawn or document.erased:
         return []
     pieces = _pieces(document.text, rule.chunk_words)
     texts = _pack(pieces, rule.chunk_words) if rule.join_sentences else [text for piece in pieces if (text := piece.strip())]

@@ -87,7 +87,9 @@ def _versions(settings: Settings) -> str:
     faults = []
     for domain in sorted({row.domain for row in rows}):
         tags = warehouse.versions(settings, domain)
-        faults += [f"{name} has lost its tag" for where, name, snapshot in rows if where == domain and str(tags.get(name)) != snapshot]
+        entered = {name: snapshot for where, name, snapshot in rows if where == domain}
+        faults += [f"{name} has lost its tag" for name, snapshot in entered.items() if str(tags.get(name)) != snapshot]
+        faults += [f"{name} was tagged, but not entered: clear its publish task, or restore again" for name in tags.keys() - entered.keys()]
     if faults:
         raise RatchetError("; ".join(faults), todo="restore the warehouse from a backup; the snapshot ids are in `ratchet datasets list`")
     return f"{len(rows)} versions, every tag in its place"

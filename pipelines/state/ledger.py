@@ -55,7 +55,8 @@ def _enter(session: Session, domain: str, delivery: Delivery) -> None:
     same = session.scalars(
         select(Arrival).where(Arrival.domain == domain, Arrival.seal == delivery.seal).order_by(Arrival.received_at)
     ).all()
-    original = next((a for a in same if a.state != "refused" and a.duplicate_of is None), None)
+    # What a restore took back may be delivered again.
+    original = next((a for a in same if a.state != "refused" and a.duplicate_of is None and a.undone_by is None), None)
     stem = f"{domain}-{delivery.seal[:12]}"
     arrival = Arrival(
         id=stem if not same else f"{stem}-{len(same) + 1}",

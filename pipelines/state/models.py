@@ -73,13 +73,19 @@ class Arrival(Base):
     version_id: Mapped[str | None] = mapped_column(ForeignKey("dataset_versions.id"))
     releases: Mapped[str | None] = mapped_column(String(80), index=True)
     """Of a release from quarantine: the arrival whose held documents it brings. It has no files and no lines of its own."""
+    undone_by: Mapped[str | None] = mapped_column(String(80))
+    """The restoring version that took its documents out again; empty while the newest version holds them."""
 
 
 class ArrivalItem(Base):
     """One line of the account: a file, or a document in it, and what became of it."""
 
     __tablename__ = "arrival_items"
-    __table_args__ = (UniqueConstraint("arrival_id", "file", "place", name="one_line_per_place"),)
+    __table_args__ = (
+        UniqueConstraint("arrival_id", "file", "place", name="one_line_per_place"),
+        Index("lines_by_key", "key"),
+        Index("lines_by_file", "file"),
+    )
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
     arrival_id: Mapped[str] = mapped_column(ForeignKey("arrivals.id"), index=True)
@@ -218,13 +224,16 @@ class DatasetVersion(Base):
     snapshot_id: Mapped[str] = mapped_column(String(24))
     """Iceberg's 64-bit snapshot id, as text: JSON readers lose its last digits."""
     arrival_id: Mapped[str] = mapped_column(String(80), unique=True)
+    """What it came from; of a restored version, the ledger's entry of the restore itself."""
+    restores_id: Mapped[str | None] = mapped_column(String(80))
+    """The version whose documents it has, where it was restored."""
     known_on: Mapped[str] = mapped_column(String(10))
     """Latest effective date among the arrivals it rests on."""
     documents: Mapped[int]
     changed: Mapped[dict[str, Any]]
     """Counts: added, superseded, withdrawn, unchanged."""
     content: Mapped[str] = mapped_column(String(64))
-    """SHA-256 over the sorted (key, valid_from, content) of its documents."""
+    """`documents.state_of` its documents."""
     parent_id: Mapped[str | None] = mapped_column(String(80))
     announced_at: Mapped[datetime | None]
     """When Airflow was told; an asset event goes out once, never for a clear."""
@@ -274,6 +283,8 @@ class Artifact(Base):
     sha256: Mapped[str] = mapped_column(String(64))
     """SHA-256 of the folder's sorted (name, sha256) list."""
     facts: Mapped[dict[str, Any]]
+    barred: Mapped[str | None] = mapped_column(Text)
+    """Why no release may use it: it was made from text that was erased since."""
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
@@ -385,6 +396,23 @@ class Watermark(Base):
     moved_at: Mapped[datetime | None]
     fault: Mapped[str | None] = mapped_column(Text)
     """Why the last pull failed."""
+
+
+class Erasure(Base):
+    """One erasure on request. Holds no identifier: the request's hash, and what was found and done."""
+
+    __tablename__ = "erasures"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """SHA-256 of the request file."""
+    domain: Mapped[str] = mapped_column(String(40), index=True)
+    actor: Mapped[str] = mapped_column(String(120))
+    reason: Mapped[str] = mapped_column(Text)
+    receipt: Mapped[dict[str, Any]]
+    """What the receipt file says."""
+    path: Mapped[str] = mapped_column(String(255))
+    """The receipt, relative to the artifact store."""
+    created_at: Mapped[datetime] = mapped_column(default=now)
 
 
 class OutboxMessage(Base):

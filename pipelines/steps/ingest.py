@@ -10,7 +10,7 @@ from collections import Counter
 from typing import Any
 
 from pipelines.config import DomainConfig, Settings, load_domain
-from pipelines.corpus import staging
+from pipelines.corpus import sealing, staging
 from pipelines.errors import ArrivalRefused
 from pipelines.manifest import Outcome, run_step
 from pipelines.registry import artifacts
@@ -18,7 +18,7 @@ from pipelines.state import held, ledger
 from pipelines.state.database import reading, transaction
 from pipelines.state.models import Arrival
 
-PREPARE_VERSION = 3
+PREPARE_VERSION = 4
 
 
 def unclaimed(settings: Settings, domain: str) -> int:
@@ -56,7 +56,7 @@ def prepare(settings: Settings, domain_name: str, arrival_id: str) -> dict[str, 
         return quarantine.prepare(settings, row)
     if row.staged is not None and (row.version_id is not None or _decided(settings, row.id)):
         # What was published, or decided on by a person, is what was staged then, whatever the domain file says now.
-        kept = staging.read(settings.artifacts / row.staged)
+        kept = staging.read(settings.artifacts / row.staged, sealing.sealer(settings))
         return {"arrival": arrival_id, "state": "accepted", "reason": None, "documents": len(kept.documents)}
     refused: list[ledger.Line] = []
     try:
@@ -95,14 +95,19 @@ def _prepare(settings: Settings, domain: DomainConfig, row: Arrival, step_hash: 
     if breaches and not (extracted := screening.storable(extracted)).records:
         refused[:] = extracted.refusals
         raise _nothing_readable(row, refused)
+    keys, seal = sealing.sealer(settings), sealing.is_sealed(domain)
+    extract.name_subjects(extracted, domain, keys)
+    refused[:] = extracted.refusals
+    if not extracted.records:
+        raise _nothing_readable(row, refused)
     masker = Masker.open(settings, domain.privacy)
     staged, masked = extract.mask(extracted, masker, row.id, domain)
     told = report.report(masker, masked, coverage.recall(settings, masker))
     masking = artifacts.make(settings, "masking", step_hash, lambda out: (out / "report.json").write_text(json.dumps(told, indent=2)))
     kept, apart, remarks = screening.screen(settings, domain, row, extracted, staged, said if breaches else "")
-    target = artifacts.make(settings, "staged", step_hash, lambda out: staging.write(out, kept, apart))
+    target = artifacts.make(settings, "staged", step_hash, lambda out: staging.write(out, kept, keys, apart, seal=seal))
     # Read back: a try that was killed may have left the folder, and its decision stands.
-    kept, waiting = staging.read(target), staging.read_held(target)
+    kept, waiting = staging.read(target, keys), staging.read_held(target, keys)
     return Outcome(
         outputs={
             "staged": target.relative_to(settings.artifacts).as_posix(),
@@ -126,7 +131,8 @@ def _nothing_readable(row: Arrival, refused: list[ledger.Line]) -> ArrivalRefuse
 
 def _enter(settings: Settings, row: Arrival, staged: str) -> dict[str, Any]:
     """Write what is staged and what is held of it in one transaction; an arrival of which all is held is settled as quarantined."""
-    kept, waiting = staging.read(settings.artifacts / staged), staging.read_held(settings.artifacts / staged)
+    keys, folder = sealing.sealer(settings), settings.artifacts / staged
+    kept, waiting = staging.read(folder, keys), staging.read_held(folder, keys)
     documents = list(zip(waiting.staged.lines, waiting.findings, strict=True)) if waiting else []
     account = {(line.file, line.place): line for line in kept.lines}
     with transaction(settings) as session:

@@ -103,6 +103,10 @@ def _decide(settings: Settings, domain: DomainConfig, version_id: str) -> tuple[
     adapter = artifacts.get(settings, live.adapter_id)
     if adapter.facts["learning_key"] != parts.learning_key(settings, domain):
         return "adapter", "base, prompt, task or recipe changed since the live adapter was trained"
+    if adapter.barred:
+        return "adapter", f"the live adapter {adapter.barred}"
+    if artifacts.get(settings, live.index_id).barred:
+        return "index", f"the live index {artifacts.get(settings, live.index_id).barred}"
     with reading(settings) as session:
         wanted, served = session.get_one(DatasetVersion, version_id), session.get_one(DatasetVersion, live.version_id)
     if wanted.content == served.content:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, select
+from sqlalchemy import and_, delete, or_, select
 from sqlalchemy.orm import Session
 
 from pipelines.config import DomainConfig, Settings, load_domain
@@ -57,23 +58,22 @@ def _try(settings: Settings, domain: DomainConfig, row: Arrival) -> str | None:
 def _publish(settings: Settings, domain: DomainConfig, row: Arrival) -> str | None:
     """The version made from one staged arrival; None when all of it waits for its base."""
     from pipelines.corpus import chain, warehouse
-    from pipelines.corpus.staging import read
     from pipelines.intake.screen import memory
 
-    staged = read(settings.artifacts / (row.staged or ""))
+    staged = _staged(settings, row)
     if not staged.documents:
         return None  # all of it is held by the screen
     links = [one.link for one in staged.chained]
     earlier = _chained_arrivals(settings, domain.domain, {link.part for link in links}, row.id)
     # In order of arrival: of two deliveries of one source document the later stands.
-    steps = [step for one in earlier for step in read(settings.artifacts / (one.staged or "")).steps()] + staged.steps()
+    steps = [step for one in earlier for step in _staged(settings, one).steps()] + staged.steps()
     replayed = chain.replay(step for step in steps if step.link.part in {link.part for link in links})
     waiting = set(replayed.waiting)
     if links and waiting.issuperset(links) and not staged.unchained():
         _quarantine(settings, row, links)
         return None
     parent = latest(settings, domain.domain)
-    major, minor = _next(domain, parent)
+    major, minor = next_number(domain, parent)
     version_id = f"{domain.dataset}_v{major}.{minor}"
     parts: dict[str, list[Document]] = {link.part: [] for link in links}
     for document in replayed.documents:
@@ -112,8 +112,7 @@ def _publish(settings: Settings, domain: DomainConfig, row: Arrival) -> str | No
         )
         session.flush()
         _enter_links(session, domain.domain, row.id, links)
-        for link in session.scalars(select(ChainLink).where(ChainLink.domain == domain.domain, ChainLink.part.in_(parts))):
-            link.waits = chain.Link(link.part, link.number, link.effective, link.amends) in waiting
+        _wait(session, domain.domain, parts, waiting)
         for one in (row, *released):
             current = session.get_one(Arrival, one.id)
             again = session.scalars(select(Arrival).where(Arrival.duplicate_of == one.id, Arrival.state == "quarantined"))
@@ -126,7 +125,7 @@ def _publish(settings: Settings, domain: DomainConfig, row: Arrival) -> str | No
         row_now = session.get_one(Arrival, row.id)
         _account(session, row_now, _linked_lines(staged, _lines(staged, waiting), linking))
         for one in waited:
-            before = read(settings.artifacts / (one.staged or ""))
+            before = _staged(settings, one)
             _follow(session, one, _chained_lines(before, _lines(before, waiting)))
         _enter_duplicates(session, domain, row.id, linking)
         memory.remember(session, domain.domain, staged.documents, domain.screen)
@@ -140,11 +139,18 @@ def _publish(settings: Settings, domain: DomainConfig, row: Arrival) -> str | No
     return version_id
 
 
+def _staged(settings: Settings, row: Arrival) -> Staged:
+    from pipelines.corpus import sealing, staging
+
+    return staging.read(settings.artifacts / (row.staged or ""), sealing.sealer(settings))
+
+
 def _chained_arrivals(settings: Settings, domain_name: str, parts: set[str], but: str) -> list[Arrival]:
-    """Other arrivals with links of these parts, in order of receipt."""
+    """Other arrivals with links of these parts that no restore took back, in order of receipt."""
     with reading(settings) as session:
         ids = select(ChainLink.arrival_id).where(ChainLink.domain == domain_name, ChainLink.part.in_(parts), ChainLink.arrival_id != but)
-        return list(session.scalars(select(Arrival).where(Arrival.id.in_(ids)).order_by(Arrival.received_at, Arrival.id)))
+        held = select(Arrival).where(Arrival.id.in_(ids), Arrival.undone_by.is_(None))
+        return list(session.scalars(held.order_by(Arrival.received_at, Arrival.id)))
 
 
 def _waited(settings: Settings, arrival_id: str) -> bool:
@@ -168,12 +174,33 @@ def _enter_links(session: Session, domain_name: str, arrival_id: str, links: lis
     session.flush()
 
 
+def _wait(session: Session, domain_name: str, parts: Iterable[str], waiting: set[Link]) -> None:
+    """Note which links of these parts wait for their base."""
+    from pipelines.corpus.chain import Link
+
+    for link in session.scalars(select(ChainLink).where(ChainLink.domain == domain_name, ChainLink.part.in_(parts))):
+        link.waits = Link(link.part, link.number, link.effective, link.amends) in waiting
+
+
+def account_again(settings: Settings, domain_name: str) -> None:
+    """After a restore: what rests on an amendment that was taken back waits again, and its account says so."""
+    from pipelines.corpus import chain
+
+    with reading(settings) as session:
+        parts = set(session.scalars(select(ChainLink.part).where(ChainLink.domain == domain_name).distinct()))
+    rows = _chained_arrivals(settings, domain_name, parts, but="")
+    staged = {row.id: _staged(settings, row) for row in rows}
+    waiting = set(chain.replay(step for one in staged.values() for step in one.steps()).waiting)
+    with transaction(settings) as session:
+        _wait(session, domain_name, parts, waiting)
+        for arrival_id, one in staged.items():
+            ledger.account(session, arrival_id, _lines(one, waiting))
+
+
 def _quarantine(settings: Settings, row: Arrival, links: list[Link]) -> None:
     """Hold an arrival until what it amends has come; the next arrival of its part looks again."""
-    from pipelines.corpus.staging import read
-
     reason = "it amends what has not arrived: " + ", ".join(sorted({link.amends for link in links}))
-    lines = _lines(read(settings.artifacts / (row.staged or "")), set(links))
+    lines = _lines(_staged(settings, row), set(links))
     with transaction(settings) as session:
         current = session.get_one(Arrival, row.id)
         first = current.state != "quarantined"
@@ -198,21 +225,31 @@ def _lines(staged: Staged, waiting: set[Link]) -> list[ledger.Line]:
 
 def _compare(settings: Settings, domain: DomainConfig, unchained: list[Document], parent: DatasetVersion | None) -> Linking:
     """The arrival's documents against what the domain holds; the first time in a domain that is older than its signatures, from there."""
-    from pipelines.corpus import duplicates, warehouse
+    from pipelines.corpus import duplicates, sealing, warehouse
 
+    if sealing.is_sealed(domain):
+        # A text linked to another subject's would be lost with that subject's key, and a sketch of it would outlive its own.
+        return duplicates.Linking()
     if parent is not None and unchained and duplicates.is_empty(settings, domain.domain):
         duplicates.rebuild(settings, domain, warehouse.documents(settings, domain.domain, parent.id))
     return duplicates.compare(settings, domain, unchained)
 
 
+def sign_again(settings: Settings, domain_name: str, version_id: str) -> None:
+    """After a restore: what a later text may be linked to is what the version holds now."""
+    from pipelines.corpus import duplicates, sealing, warehouse
+
+    domain = load_domain(domain_name, settings)
+    if not sealing.is_sealed(domain):
+        duplicates.rebuild(settings, domain, warehouse.documents(settings, domain_name, version_id))
+
+
 def _revived(settings: Settings, linking: Linking) -> list[Document]:
     """Documents linked until now, from where they were staged."""
-    from pipelines.corpus.staging import read
-
     found: list[Document] = []
     for arrival_id in sorted({one.arrival_id for one in linking.revived}):
         keys = {one.key for one in linking.revived if one.arrival_id == arrival_id}
-        staged = read(settings.artifacts / (ledger.arrival(settings, arrival_id).staged or ""))
+        staged = _staged(settings, ledger.arrival(settings, arrival_id))
         found += [document for document in staged.unchained() if document.key in keys]
     return found
 
@@ -286,7 +323,7 @@ def latest(settings: Settings, domain_name: str) -> DatasetVersion | None:
         )
 
 
-def _next(domain: DomainConfig, parent: DatasetVersion | None) -> tuple[int, int]:
+def next_number(domain: DomainConfig, parent: DatasetVersion | None) -> tuple[int, int]:
     """Minor step per arrival, major step when the contract changes. Starts at v1.0."""
     if parent is None or domain.contract_version > parent.major:
         return domain.contract_version, 0
@@ -294,7 +331,7 @@ def _next(domain: DomainConfig, parent: DatasetVersion | None) -> tuple[int, int
 
 
 def newly_published(settings: Settings, domain_name: str, dag_id: str, run_id: str) -> list[str]:
-    """Versions of this run's arrivals that were not announced yet, marked as announced: a cleared task announces nothing."""
+    """Versions of this run, and restored ones, that were not announced yet, marked as announced: a cleared task announces nothing."""
     with transaction(settings) as session:
         fresh = session.scalars(
             select(DatasetVersion)
@@ -302,8 +339,8 @@ def newly_published(settings: Settings, domain_name: str, dag_id: str, run_id: s
             .where(
                 DatasetVersion.domain == domain_name,
                 DatasetVersion.announced_at.is_(None),
-                Arrival.claimed_dag == dag_id,
-                Arrival.claimed_run == run_id,
+                # A restore is done by a person, outside any run: the next run tells of it.
+                or_(and_(Arrival.claimed_dag == dag_id, Arrival.claimed_run == run_id), DatasetVersion.restores_id.is_not(None)),
             )
             .order_by(DatasetVersion.major, DatasetVersion.minor)
         ).all()

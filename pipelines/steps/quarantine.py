@@ -14,7 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from pipelines.config import Settings, load_domain
-from pipelines.corpus import staging
+from pipelines.corpus import sealing, staging
 from pipelines.corpus.staging import Staged
 from pipelines.errors import BadInput, Conflict, NotAllowed, NotFound
 from pipelines.governance import audit
@@ -67,7 +67,7 @@ def text(settings: Settings, arrival_id: str, place: str, actor: str) -> str:
     with transaction(settings) as session:
         arrival = _arrival(session, arrival_id)
         row = session.scalar(select(HeldDocument).where(HeldDocument.arrival_id == arrival_id, HeldDocument.place == place))
-        waiting = staging.read_held(settings.artifacts / arrival.staged) if arrival.staged else None
+        waiting = staging.read_held(settings.artifacts / arrival.staged, sealing.sealer(settings)) if arrival.staged else None
         if row is None or waiting is None:
             raise NotFound(f"nothing is held at {place!r}", where=arrival_id, todo="`ratchet quarantine show` lists the places")
         audit.record(session, actor=actor, action="quarantine.read", subject=arrival_id, detail={"place": place})
@@ -163,7 +163,7 @@ def _authorise(settings: Settings, arrival_id: str, actor: str, decision: str) -
 
 def _documents(settings: Settings, arrival: Arrival) -> list[set[int]]:
     """Rows of `held.parquet` that are one source document of an amendment chain: they are decided on together."""
-    waiting = staging.read_held(settings.artifacts / arrival.staged) if arrival.staged else None
+    waiting = staging.read_held(settings.artifacts / arrival.staged, sealing.sealer(settings)) if arrival.staged else None
     return [set(one.places) for one in waiting.staged.chained] if waiting else []
 
 
@@ -196,19 +196,20 @@ def _arrival(session: Session, arrival_id: str) -> Arrival:
 
 def prepare(settings: Settings, row: Arrival) -> Row:
     """Stage a release: the chosen rows of `held.parquet`, as they were masked."""
-    load_domain(row.domain, settings)
+    domain, keys = load_domain(row.domain, settings), sealing.sealer(settings)
     if row.staged is None:
         original = ledger.arrival(settings, row.releases or "")
-        waiting = staging.read_held(settings.artifacts / (original.staged or ""))
+        waiting = staging.read_held(settings.artifacts / (original.staged or ""), keys)
         with reading(settings) as session:
             rows = set(session.scalars(select(HeldDocument.row).where(HeldDocument.release_id == row.id)))
         if waiting is None:
             raise Conflict("the held documents are gone from the artifact store", where=row.id, todo="restore the staged folder")
         _, chosen = staging.split(waiting.staged, rows)
-        target = artifacts.make(settings, "staged", row.seal, lambda out: staging.write(out, _ready(chosen)))
+        seal = sealing.is_sealed(domain)
+        target = artifacts.make(settings, "staged", row.seal, lambda out: staging.write(out, _ready(chosen), keys, seal=seal))
         with transaction(settings) as session:
             session.get_one(Arrival, row.id).staged = target.relative_to(settings.artifacts).as_posix()
-    documents = len(staging.read(settings.artifacts / (ledger.arrival(settings, row.id).staged or "")).documents)
+    documents = len(staging.read(settings.artifacts / (ledger.arrival(settings, row.id).staged or ""), keys).documents)
     return {"arrival": row.id, "state": "accepted", "reason": None, "documents": documents, "held": 0}
 
 

@@ -261,6 +261,8 @@ def load(settings: Settings, domain_name: str, candidate_id: str) -> dict[str, A
     candidate = candidates.get(settings, candidate_id)
     if candidate.state not in ("approved", *SERVED):
         raise Conflict(f"{candidate_id} is {candidate.state}, not approved", todo=f"run {domain_name}.release")
+    with reading(settings) as session:
+        candidates.require_unbarred(session, candidate)
     adapter = artifacts.path_of(settings, candidate.adapter_id).name if candidate.adapter_id else ""
     artifacts.path_of(settings, candidate.index_id)
     engine = Engine(settings, parts.engine_name(candidate.base_sha256))

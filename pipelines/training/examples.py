@@ -219,7 +219,7 @@ def _passages(documents: Iterable[Document], exclude_keys: set[str], rule: Retri
     found = {
         (document.key, flatten(chunk.text))
         for document in documents
-        if not document.withdrawn and document.key not in exclude_keys
+        if not document.withdrawn and not document.erased and document.key not in exclude_keys
         for chunk in chunks(document, rule)
     }
     return sorted(found)

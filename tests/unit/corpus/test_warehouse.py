@@ -10,29 +10,8 @@ import pytest
 from pipelines.config import DomainConfig, Settings
 from pipelines.corpus import warehouse
 from pipelines.corpus.documents import FOREVER, Document, as_of, document
+from pipelines.corpus.table import open_table
 from pipelines.errors import ArrivalRefused, Conflict, NotFound
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(var=tmp_path)
-
-
-@pytest.fixture
-def domain() -> DomainConfig:
-    return DomainConfig.model_validate(
-        {
-            "domain": "regulatory",
-            "description": "a test",
-            "owner": "tests",
-            "dataset": "Test",
-            "sources": {"formats": ["regml"]},
-            "contract": {"expectations": []},
-            "privacy": {"profile": "public"},
-            "task": {},
-            "gate": {"goldens": "goldens.jsonl", "floors": {}},
-        }
-    )
 
 
 def doc(key: str, text: str, day: str, source: str = "", *, arrival: str = "a", withdrawn: bool = False) -> Document:
@@ -111,9 +90,9 @@ def test_a_crash_anywhere_leaves_main_alone_and_the_rerun_publishes_once(
 
     assert second.documents == 6
     assert second.changed == {"added": 1, "superseded": 1, "withdrawn": 1, "unchanged": 1}
-    table = warehouse._open(settings, "regulatory")
-    assert set(table.refs()) == {"main", "Test_v1.0", "Test_v1.1"}
-    assert table.current_snapshot().snapshot_id == second.snapshot_id
+    opened = open_table(settings, "regulatory")
+    assert set(opened.refs()) == {"main", "Test_v1.0", "Test_v1.1"}
+    assert opened.current_snapshot().snapshot_id == second.snapshot_id
 
 
 def test_a_state_that_fails_the_audit_is_not_published(settings: Settings, domain: DomainConfig) -> None:
@@ -125,9 +104,9 @@ def test_a_state_that_fails_the_audit_is_not_published(settings: Settings, domai
     ]:
         with pytest.raises(ArrivalRefused, match=fault):
             warehouse.publish(settings, domain, "a2", [broken], version_id="Test_v1.1", parent_snapshot=first.snapshot_id)
-    table = warehouse._open(settings, "regulatory")
-    assert set(table.refs()) == {"main", "Test_v1.0"}
-    assert table.current_snapshot().snapshot_id == first.snapshot_id
+    opened = open_table(settings, "regulatory")
+    assert set(opened.refs()) == {"main", "Test_v1.0"}
+    assert opened.current_snapshot().snapshot_id == first.snapshot_id
 
 
 def test_any_order_of_arrival_ends_in_the_same_state(tmp_path: Path, domain: DomainConfig) -> None:

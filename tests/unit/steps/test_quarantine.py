@@ -241,7 +241,8 @@ def test_a_held_notice_waits_whole_and_what_amends_it_waits_for_its_release(sett
     assert rows["9-a"].endswith("amended again") and rows["9-b"].endswith("AI assistant.")
 
 
-def test_a_linked_note_is_accounted_for_and_stored_once_its_twin_changes(settings: Settings, tmp_path: Path) -> None:
+def test_a_linked_note_is_accounted_for_and_stored_once_its_twin_changes(configured: Callable[..., Settings], tmp_path: Path) -> None:
+    settings = configured(privacy={"profile": "public"})
     text = CLEAN.format(n=3) + " She will come back when the fever returns."
     one = deliver(settings, tmp_path, [("a", text), ("b", text)], "run-1")
     assert quarantine.sums(settings, one) == {"accepted": 1, "duplicate": 1} and texts(settings) == [text]
@@ -254,6 +255,12 @@ def test_a_linked_note_is_accounted_for_and_stored_once_its_twin_changes(setting
     assert len(keys) == 1, "the twin of the note that changed"
     for run in ("run-1", "run-2"):
         work(settings, run)
+    assert quarantine.sums(settings, one) == {"accepted": 2}
+
+
+def test_equal_notes_of_a_domain_that_is_stored_encrypted_are_each_stored(settings: Settings, tmp_path: Path) -> None:
+    text = CLEAN.format(n=3) + " She will come back when the fever returns."
+    one = deliver(settings, tmp_path, [("a", text), ("b", text)], "run-1")
     assert quarantine.sums(settings, one) == {"accepted": 2}
 
 

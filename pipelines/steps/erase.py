@@ -1,0 +1,197 @@
+"""Erasure on request: the subject's key is destroyed, what was made from the text is barred, and a receipt says so.
+
+The request is a sealed file, never words on a command line: they would stay in a shell's history. The same request again finishes what
+a crash left, and removes what has gone out of service since.
+
+Does not cover raw files in the landing zone (the receipt names their arrivals), copies in MLflow's artifact store, gate reports, the
+traffic log, nor backups.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError, model_validator
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from pipelines.config import DomainConfig, Settings, load_domain
+from pipelines.errors import BadInput
+from pipelines.governance import audit
+from pipelines.manifest import sha256, sha256_file
+from pipelines.registry import artifacts, candidates
+from pipelines.state.database import reading, transaction
+from pipelines.state.models import Artifact, Candidate, Erasure, ManifestRow, Pointer, now
+from pipelines.steps import publish
+from pipelines.steps import restore as restoring
+from pipelines.strict import Strict
+
+Receipt = dict[str, Any]
+_UNDER_WAY = ("assembled", "gated", "approved", "canary")
+_MAX_BYTES = 64 * 1024
+
+
+class Request(Strict):
+    """Who is to be erased, why, and who asks. Values are the record's own, as the domain's subject columns give them."""
+
+    domain: str
+    subject: dict[str, str] = Field(default_factory=dict, description="by subject column")
+    record: str | None = Field(None, description="key of a record that names no subject, in place of `subject`")
+    reason: str = Field(min_length=1)
+    requester: str = Field(min_length=1, description="who asks, as a case number or a role: it goes into the receipt")
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Request:
+        if bool(self.subject) == bool(self.record):
+            raise ValueError("give either subject or record")
+        return self
+
+    def names(self, domain: DomainConfig) -> tuple[str, ...]:
+        """The identifiers under which the key was drawn."""
+        if self.record:
+            return ("record", self.record)
+        columns = domain.sources.subject
+        if unknown := sorted(self.subject.keys() - set(columns)):
+            known = ", ".join(columns) or "none"
+            raise BadInput(f"there is no subject column {unknown[0]!r}", where=self.domain, todo=f"subject columns are {known}")
+        return tuple(self.subject[name] for name in columns if self.subject.get(name))
+
+
+def erase(settings: Settings, path: Path, *, actor: str) -> Receipt:
+    """Carry out a sealed request; returns its receipt. BadInput, nothing changed, when the request cannot be taken."""
+    from pipelines.corpus import erasure
+    from pipelines.corpus.keys import Keys
+
+    request, request_hash = read(path)
+    domain = load_domain(request.domain, settings)
+    if domain.privacy.profile == "public":
+        todo = "deliver a mended text, or restore a version without it"
+        raise BadInput("the domain is public: its text is not encrypted, and has no subjects", where=request.domain, todo=todo)
+    names = request.names(domain)
+    keys = Keys.open(settings)
+    subject = keys.find(domain.domain, names)
+    held = erasure.Held() if subject is None else erasure.held(settings, domain.domain, subject)
+    if subject is not None:
+        keys.destroy(subject)  # first: whatever else fails, nobody reads it from here on
+    with reading(settings) as session:
+        given = session.get(Erasure, request_hash)
+    if given is None:
+        given = _account(settings, request, request_hash, held, actor)
+    swept = sweep(settings, domain.domain)
+    with reading(settings) as session:
+        live = _live(session, domain.domain)
+    return {**given.receipt, "live": live, "receipt": str(settings.artifacts / given.path), "removed_now": swept}
+
+
+def read(path: Path) -> tuple[Request, str]:
+    """A request and its hash, after its checksum was compared. Errors name fields, never values."""
+    beside = path.with_name(f"{path.name}.sha256")
+    if not path.is_file() or not beside.is_file():
+        todo = f"seal it: sha256sum {path.name} > {beside.name}"
+        raise BadInput("a request is a file with its checksum beside it", where=path.name, todo=todo)
+    if path.stat().st_size > _MAX_BYTES:
+        raise BadInput("the request is too large", where=path.name, todo="one file names one subject")
+    digest = sha256_file(path)
+    if beside.read_text(encoding="utf-8").split()[:1] != [digest]:
+        raise BadInput("wrong checksum: the request is not what was sealed", where=path.name, todo="ask for it again")
+    try:
+        return Request.model_validate_json(path.read_text(encoding="utf-8")), digest
+    except ValidationError as error:
+        faults = [".".join(map(str, fault["loc"])) or "file" for fault in error.errors(include_input=False)]
+        raise BadInput(f"the request cannot be read: {', '.join(faults)}", where=path.name, todo="see docs/runbooks/erase.md") from None
+    except ValueError:
+        raise BadInput("the request is not JSON in UTF-8", where=path.name, todo="see docs/runbooks/erase.md") from None
+
+
+def _account(settings: Settings, request: Request, request_hash: str, held: Any, actor: str) -> Erasure:
+    """Bar, refuse, make a version that calls for new parts, and write the receipt. All of it stands on the request's hash."""
+    why = f"was made from text that was erased on request {request_hash[:12]}"
+    with transaction(settings) as session:
+        barred = _bar(session, request.domain, held.versions, why)
+        _refuse(session, request.domain, why)
+    parent = publish.latest(settings, request.domain)
+    version = None
+    if parent is not None and parent.id in held.versions:
+        reason = f"request {request_hash[:12]}"
+        version = restoring.again(settings, parent, parent, source="erasure", actor=actor, reason=reason, token=request_hash)
+    receipt: Receipt = {
+        "request": request_hash,
+        "domain": request.domain,
+        "requester": request.requester,
+        "reason": request.reason,
+        "by": actor,
+        "at": now().isoformat(timespec="seconds"),
+        "known": held.known,
+        "documents": held.documents,
+        "rows": held.rows,
+        "arrivals": sorted(held.arrivals),
+        "versions": held.versions,
+        "adapters": [name for name in barred if name.startswith("adapter-")],
+        "indexes": [name for name in barred if name.startswith("index-")],
+        "training_sets": [name for name in barred if name.startswith("training_set-")],
+        "version": version,
+    }
+    text = json.dumps(receipt, indent=2)
+    step_hash = sha256(["erasure", request_hash])
+    folder = artifacts.make(settings, "erasure", step_hash, lambda out: (out / "receipt.json").write_text(text, encoding="utf-8"))
+    place = folder.relative_to(settings.artifacts).as_posix() + "/receipt.json"
+    # What is on disk is the receipt: a rerun after a crash must not tell another time.
+    receipt = json.loads((settings.artifacts / place).read_text(encoding="utf-8"))
+    with transaction(settings) as session:
+        if (known := session.get(Erasure, request_hash)) is not None:
+            return known
+        row = Erasure(id=request_hash, domain=request.domain, actor=actor, reason=request.reason, receipt=receipt, path=place)
+        session.add(row)
+        detail = {"documents": held.documents, "versions": len(held.versions), "barred": barred, "receipt": sha256(text)}
+        audit.record(session, actor=actor, action="subject.erased", subject=f"{request.domain}/{request_hash[:16]}", detail=detail)
+        return row
+
+
+def _bar(session: Session, domain: str, versions: list[str], why: str) -> list[str]:
+    """Bar every artifact made from a version that holds the text; their ids."""
+    rows = session.scalars(select(Artifact).where(Artifact.domain == domain).order_by(Artifact.id))
+    found = [row for row in rows if row.facts.get("version") in versions]
+    for row in found:
+        row.barred = row.barred or why
+    return [row.id for row in found]
+
+
+def _refuse(session: Session, domain: str, why: str) -> None:
+    """Refuse what is on its way to release with a barred part; what is live is not touched."""
+    barred = select(Artifact.id).where(Artifact.domain == domain, Artifact.barred.is_not(None))
+    uses = or_(Candidate.adapter_id.in_(barred), Candidate.index_id.in_(barred))
+    for row in session.scalars(select(Candidate).where(Candidate.domain == domain, Candidate.state.in_(_UNDER_WAY), uses)):
+        pointer = session.get(Pointer, domain)
+        if pointer is not None and pointer.canary_id == row.id:
+            pointer.canary_id, pointer.canary_share = None, 0.0
+        candidates.move(session, row.id, "refused", reason=f"a part of it {why}")
+
+
+def _live(session: Session, domain: str) -> list[str]:
+    """What answers now with a barred part."""
+    pointer = session.get(Pointer, domain)
+    if pointer is None or pointer.live_id is None:
+        return []
+    row = session.get_one(Candidate, pointer.live_id)
+    parts = [session.get(Artifact, part) for part in (row.adapter_id, row.index_id) if part]
+    return [row.id] if any(part is not None and part.barred for part in parts) else []
+
+
+def sweep(settings: Settings, domain: str) -> list[str]:
+    """Remove the folders of barred artifacts, and of examples of their versions, that nothing in service uses; what was removed."""
+    with reading(settings) as session:
+        pointer = session.get(Pointer, domain)
+        names = [name for name in (pointer.live_id, pointer.previous_id, pointer.canary_id) if name] if pointer else []
+        used = {part for name in names for row in [session.get_one(Candidate, name)] for part in (row.adapter_id, row.index_id) if part}
+        rows = session.scalars(select(Artifact).where(Artifact.domain == domain, Artifact.barred.is_not(None))).all()
+        versions = {row.facts.get("version") for row in rows}
+        made = session.scalars(select(ManifestRow).where(ManifestRow.domain == domain, ManifestRow.step == "examples")).all()
+    folders = [row.path for row in rows if row.id not in used]
+    folders += [row.body["outputs"]["path"] for row in made if row.body["inputs"].get("version") in versions]
+    gone = [folder for folder in folders if (settings.artifacts / folder).is_dir()]
+    for folder in gone:
+        shutil.rmtree(settings.artifacts / folder)
+    return sorted(gone)
