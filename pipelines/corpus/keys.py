@@ -9,7 +9,6 @@ Does not cover copies of the store made before a key was destroyed: after a back
 
 from __future__ import annotations
 
-import os
 import secrets
 import sqlite3
 import unicodedata
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.config import Settings
 from pipelines.errors import MaskingFailed
+from pipelines.governance.keyfile import read_or_draw
 from pipelines.state.models import now
 
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ class Keys:
         self._known: dict[str, AESGCM | None] = {}
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            secret = _master(master, may_make=not path.exists())
+            drawn = read_or_draw(master, lambda: secrets.token_hex(32).encode(), may_make=not path.exists())
+            secret = bytes.fromhex(drawn.decode())
             self._master, self._mac = AESGCM(_derived(secret, b"wrap")), _derived(secret, b"lookup")
             with self._open() as connection:
                 connection.execute(_TABLE)
@@ -160,24 +161,3 @@ def _derived(master: bytes, purpose: bytes) -> bytes:
     from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
     return HKDF(SHA256(), 32, salt=None, info=b"ratchet subjects " + purpose).derive(master)
-
-
-def _master(path: Path, *, may_make: bool) -> bytes:
-    """The master key, made once, readable by its owner only. Two makers race to one key: a link never replaces a file."""
-    if not path.is_file():
-        if not may_make:
-            raise MaskingFailed("there are subjects' keys, but their master key is missing", where=path.name, todo="restore it from backup")
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(32))
-        try:
-            path.hardlink_to(temporary)
-        except FileExistsError:
-            pass
-        finally:
-            temporary.unlink()
-    if path.stat().st_mode & 0o077:
-        raise MaskingFailed("the master key can be read by others", where=path.name, todo=f"chmod 600 {path.name}")
-    return bytes.fromhex(path.read_text().strip())

@@ -12,7 +12,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import os
 import secrets
 import sqlite3
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from pathlib import Path
 
 from pipelines.config import Settings
 from pipelines.errors import MaskingFailed
+from pipelines.governance.keyfile import read_or_draw
 
 _CHECK = b"ratchet vault 1"
 
@@ -35,7 +35,7 @@ class Vault:
         self._known: dict[str, str] = {}
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            key = _key(key_path, may_make=not path.exists())
+            key = read_or_draw(key_path, Fernet.generate_key, may_make=not path.exists())
             self._fernet = Fernet(key)
             self._mac = hashlib.sha256(b"lookup\0" + base64.urlsafe_b64decode(key)).digest()
             with self._open() as connection:
@@ -90,26 +90,3 @@ class Vault:
             yield connection
         finally:
             connection.close()
-
-
-def _key(path: Path, *, may_make: bool) -> bytes:
-    """The key, made once, readable by its owner only. Two makers race to one key: a link never replaces a file."""
-    from cryptography.fernet import Fernet
-
-    if not path.is_file():
-        if not may_make:
-            raise MaskingFailed("there is a vault, but its key is missing", where=path.name, todo="restore the key from backup")
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(Fernet.generate_key())
-        try:
-            path.hardlink_to(temporary)
-        except FileExistsError:
-            pass
-        finally:
-            temporary.unlink()
-    if path.stat().st_mode & 0o077:
-        raise MaskingFailed("the vault's key can be read by others", where=path.name, todo=f"chmod 600 {path.name}")
-    return path.read_bytes().strip()

@@ -78,7 +78,7 @@ def test_without_its_subjects_key_store_nothing_is_read_or_written(settings: Set
     assert master.stat().st_mode & 0o777 == store.stat().st_mode & 0o777 == 0o600
     aside = master.with_suffix(".aside")
     master.rename(aside)
-    with pytest.raises(MaskingFailed, match="master key is missing"):
+    with pytest.raises(MaskingFailed, match="key is missing"):
         warehouse.documents(settings, "regulatory", "Test_v1.0")
     assert not master.exists()
     master.write_text("0" * 64)
