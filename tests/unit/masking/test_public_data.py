@@ -46,7 +46,7 @@ def test_names_in_lower_case(bench: Any, masker: Masker, shared_data: Path) -> N
 
 
 def test_dialogue_and_law_are_seldom_taken_for_names(bench: Any, masker: Masker, shared_data: Path) -> None:
-    assert bench.names_per_thousand(bench.dialogues(shared_data)[:250], masker.spans)["NAME"] <= 2.5
+    assert bench.names_per_thousand(bench.dialogues(shared_data)[:250], masker.spans)["NAME"] <= 3.0
     assert bench.names_per_thousand(bench.regulations(shared_data)[:300], masker.spans)["NAME"] <= 2.0
 
 
