@@ -33,24 +33,27 @@ class Example:
 class Mix:
     """Shares of each kind of text; the rest is negatives."""
 
-    positive: float = 0.5
+    positive: float = 0.48
     grammar: float = 0.18
-    salad: float = 0.05
+    lists: float = 0.08
+    salad: float = 0.04
+    long: float = 0.1
     lower: float = 0.17
     upper: float = 0.05
     noisy: float = 0.15
-    common: float = 0.0
 
 
 def stream(pools: Pools, seed: int, mix: Mix | None = None, positive: tuple[str, ...] = templates.POSITIVE) -> Iterator[Example]:
     """Examples without end, the same for the same seed and pools."""
     mix = mix or Mix()
     rng = random.Random(seed)  # noqa: S311 - text, not secrets
-    filler = Filler(pools, rng, common=mix.common)
+    filler = Filler(pools, rng)
     while True:
         pieces = _text(filler, rng, mix, positive)
-        # A text in the wild is seldom one sentence.
-        while rng.random() < 0.3:
+        # A text in the wild is seldom one sentence, and some are long.
+        more = rng.randint(3, 7) if rng.random() < mix.long else 0
+        while more > 0 or rng.random() < 0.25:
+            more -= 1
             pieces = [*pieces, (rng.choice((" ", " ", " ", "\n", "\n\n")), "O"), *_text(filler, rng, mix, positive)]
         yield _joined(_weathered(pieces, rng, mix))
 
@@ -61,7 +64,9 @@ def _text(filler: Filler, rng: random.Random, mix: Mix, positive: tuple[str, ...
         return render(rng.choice(positive), filler)
     if draw < mix.positive + mix.grammar:
         return _clauses(filler, rng)
-    if draw < mix.positive + mix.grammar + mix.salad:
+    if draw < mix.positive + mix.grammar + mix.lists:
+        return render(rng.choice(templates.LISTS), filler)
+    if draw < mix.positive + mix.grammar + mix.lists + mix.salad:
         return _salad(filler, rng)
     return render(rng.choice(negatives.NEGATIVE), filler)
 

@@ -17,7 +17,7 @@ _PARTICLES = ("de", "van", "von", "van der", "de la", "del", "bin", "al", "da", 
 class Filler:
     """Draws values from pools; `common` of the names are common in English, `coined` of the others, about, stand in no list."""
 
-    def __init__(self, pools: Pools, rng: random.Random, coined: float = 0.35, common: float = 0.0) -> None:
+    def __init__(self, pools: Pools, rng: random.Random, coined: float = 0.35, common: float = 0.4) -> None:
         self._pools, self._rng, self._coined, self._common = pools, rng, coined, common
         self._given, self._last, self._towns = pools.chains()
         self._plain: dict[str, Callable[[], str]] = self._plain_slots()
@@ -62,7 +62,7 @@ class Filler:
     # people
 
     def _is_common(self) -> bool:
-        return self._common > 0 and self._rng.random() < self._common
+        return self._rng.random() < self._common
 
     def first(self) -> str:
         """A first name, sometimes coined, sometimes of two parts."""
@@ -233,6 +233,15 @@ class Filler:
                 [street, f"Suite {rng.randint(1, 999)}", city, f"{state} {code}"],
                 [f"{code} {city}", street],
                 [street, f", {state} {code}", country],
+                [street, city, country, code],
+                [street, district, country, code],
+                [street, city, state, code, country],
+                [street, f"{city} - {code}"],
+                [self.road(), city, code],
+                [f"{self.road()},", f"{city} {code}", country],
+                [city, street],
+                [street, f"Apt. {rng.randint(1, 999)}", city, country, code],
+                [street, city, f"{country} {rng.randint(1, 9999)}"],
             )
         )
         if gap == ", " and rng.random() < 0.15:
@@ -285,8 +294,8 @@ class Filler:
         ordinary = plain.words()
 
         def mixed(slot: str, entries: tuple[str, ...]) -> Callable[[], str]:
-            """Half of the short list, half of all the words of that kind."""
-            return lambda: rng.choice(entries if rng.random() < 0.5 else ordinary[slot])
+            """Mostly of the short list, else of all the words of that kind."""
+            return lambda: rng.choice(entries if rng.random() < 0.6 else ordinary[slot])
 
         def cap(make: Callable[[], str]) -> Callable[[], str]:
             def made() -> str:

@@ -255,6 +255,32 @@ IP {ip} was used by {name} from {city}
 In case of emergency call {name} ({kin}) at {phone}
 """)
 
+LISTS: Final = lines("""
+{first}, {first}, {first}, {first} and {first} {verb} the {common}
+{first}, {first}, {first}, {first}, {first}, {first}
+{name}, {name}, {name}, {name} and {name} were {verb} in {city}.
+Team A: {first}, {last}, {last}, {first}. Team B: {first}, {first}, {last}
+the children are {first}, {first}, {first} and little {first}
+{last}, {last}, {last} and {last} ({year})
+We {verb} {first}, {first}, {last}, the {job}, and {first}, who {verb} the {common} {adv}.
+starring {name}, {name}, {name}, {name}, directed by {name}
+{first} likes {common}, {first} likes {common}, {first} likes {gerund}, and {first} likes {first}.
+{first} ({age}), {first} ({age}), {first} ({age}) and {first} ({age}) live in {city}
+Shift plan: {day} {first}, {day} {first}, {day} {first} and {first}, {day} {last}
+{first} and {first}, {first} and {first}, then {first} alone
+cc {name}, {name}, {first}, {org}
+If {first} is {gerund}, {first} is {adj}, {first} is {gerund} and {first} is not, who is {adj}?
+{first} told {first}, {first} told {first}, and {first} {verb} {last}.
+members: {name}; {name}; {name}; {name}; {name}
+{last}-{last}, {last}-{last} and {last} {verb} {adv}
+{city}, {city}, {city} and {city} are {adj}
+we saw {country}, {country}, {country}, {city} and {city} in {year}
+songs: {Common} by {name}, {Common} {Common} by {name}, The {Adj} {Common} by {last}
+{first}: {small}, {first}: {small}, {first}: {small}, {last}: {small}
+{first}, are you with {first}, or is {first} with {first}, {first} and {first}?
+then {first}, {adj} as ever, {verb} {first}, the {job}, whom {first} had {verb} in {city}, and {last}, {verb}, {verb} {adv}
+""")
+
 FRAMES: Final = lines("""
 {gerund_cap} with {first} {verb} the {common} {adv}
 does {first} like {gerund}?

