@@ -21,6 +21,8 @@ from pipelines.masking.taggers import SHIPPED, tagger
 FLAGS = regex.MULTILINE
 """Case counts: a capital is how a name shows."""
 PATTERN_SECONDS = 20.0
+SURE = 0.98
+"""The score that a name in lower case needs among words with capitals."""
 
 
 _MODEL_KINDS = {"NAME": "NAME", "PLACE": "PLACE", "ORG": "ORGANISATION", "ADDRESS": "ADDRESS"}
@@ -57,7 +59,8 @@ def engine(profile: str, also: tuple[str, ...] = (), recogniser: str = SHIPPED) 
         def tagged(text: str) -> Iterator[Finding]:
             found: list[Finding] = []
             for one in model.find([text])[0]:
-                if (kind := _MODEL_KINDS[one.label]) in wanted and (kept := tidy.trimmed(text, one.start, one.end, kind)):
+                kept = tidy.trimmed(text, one.start, one.end, kind := _MODEL_KINDS[one.label])
+                if kept and kind in wanted and not (kind == "NAME" and one.score < SURE and tidy.is_odd_one_out(text, *kept)):
                     found.append((*kept, kind, one.score))
             for start, end, kind, score in postcodes.joined(text, found):
                 yield start, end, kind, score

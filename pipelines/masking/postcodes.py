@@ -23,6 +23,7 @@ _BEFORE: Final = regex.compile(rf"(?<![\w$€£.,:/+-]){_CODE}[\s,]{{1,2}}$")
 _TAIL: Final = regex.compile(
     r"[\s,]{1,4}(?:[A-Z]{2,3}[\s,]{1,3})?(?P<code>\d{3,7})(?![\w%]|[.,:/-]\d|\s?(?:people|miles|km|mg|units?|dollars|euros?))"
 )
+_DISTRICT: Final = regex.compile(r"[\s,]{0,3}\(\p{Lu}[\p{L} .'’-]{0,24}\)")
 _GAP: Final = regex.compile(r"[\s,;]{0,4}(?:[A-Z]{2,3}[\s,]{1,3})?")
 _US: Final = regex.compile(r"\d{5}(?:-\d{4})?")
 
@@ -40,17 +41,23 @@ def joined(text: str, spans: Iterable[Finding]) -> list[Finding]:
     """Spans with the towns and numbers that go on with an address taken into it: an envelope is masked whole."""
     made: list[Finding] = []
     for start, end, kind, score in sorted(spans):
-        if kind == "ADDRESS" and (tail := _TAIL.match(text, end)):
-            end = tail.end("code")
+        if kind == "ADDRESS":
+            end = _onward(text, end)
         last = made[-1] if made else None
         both = {kind, last[2]} if last else set()
         if last and "ADDRESS" in both and both <= {"ADDRESS", "PLACE"} and _GAP.fullmatch(text, last[1], max(start, last[1])):
-            made[-1] = (last[0], max(end, last[1]), "ADDRESS", max(score, last[3]))
-            if tail := _TAIL.match(text, made[-1][1]):
-                made[-1] = (last[0], tail.end("code"), "ADDRESS", made[-1][3])
+            made[-1] = (last[0], _onward(text, max(end, last[1])), "ADDRESS", max(score, last[3]))
         else:
             made.append((start, end, kind, score))
     return made
+
+
+def _onward(text: str, end: int) -> int:
+    """Where an address ends that goes on with a district in brackets or a number."""
+    if district := _DISTRICT.match(text, end):
+        end = district.end()
+    tail = _TAIL.match(text, end)
+    return int(tail.end("code")) if tail else end
 
 
 def shortened(code: str) -> str:

@@ -1,4 +1,4 @@
-"""Fits the recogniser: `python -m pipelines.masking.recogniser.train --out models/recogniser --seed 7 --examples 200000`.
+"""Fits the recogniser: `python -m pipelines.masking.recogniser.train --out models/recogniser --seed 7`.
 
 Low-rank updates of every matrix of the packaged MiniLM encoder, a shape embedding and a tag head, on text of `generate`.
 One thread; bfloat16. Weights are written as safetensors at every checkpoint; a build that was stopped goes on from them with `--resume`,
@@ -152,8 +152,8 @@ def resume(model: Tagger, out: Path) -> None:
         value.data.copy_(kept[name.removeprefix("bert.encoder.layer.")])
 
 
-def train(out: Path, seed: int, examples: int, rate: float, *, going_on: bool = False) -> None:
-    """Trains on so many examples, the rate falling all the way, and writes the result."""
+def train(out: Path, seed: int, examples: int, rate: float, *, stop_at: int | None = None, going_on: bool = False) -> None:
+    """Trains towards so many examples, the rate falling all the way, and writes the result; at `stop_at` already where that is given."""
     torch.manual_seed(seed)
     rng = random.Random(seed)  # noqa: S311 - order of batches
     model = Tagger()
@@ -168,7 +168,7 @@ def train(out: Path, seed: int, examples: int, rate: float, *, going_on: bool = 
     seen, step, loss_sum, began, saved = 0, 0, 0.0, time.monotonic(), time.monotonic()
     for ids, shapes, mask, tags, count in batches(text, rng):
         done = seen / examples
-        if done >= 1:
+        if done >= 1 or (stop_at is not None and seen >= stop_at):
             break
         for group in optimizer.param_groups:
             group["lr"] = rate * min(1.0, (step + 1) / 100) * (1 - 0.97 * done)
@@ -192,13 +192,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Fits the recogniser of names, places, organisations and addresses.")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--examples", type=int, default=200_000)
+    parser.add_argument("--examples", type=int, default=100_000)
     parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--stop-at", type=int, help="end after so many examples, before the rate has fallen to its last")
     parser.add_argument("--resume", action="store_true", help="go on from the weights in --out")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
-    train(arguments.out, arguments.seed, arguments.examples, arguments.rate, going_on=arguments.resume)
+    train(arguments.out, arguments.seed, arguments.examples, arguments.rate, stop_at=arguments.stop_at, going_on=arguments.resume)
 
 
 if __name__ == "__main__":
