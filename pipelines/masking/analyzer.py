@@ -15,15 +15,15 @@ from typing import Any
 import regex  # type: ignore[import-untyped]
 
 from pipelines.masking import names, numbers, patterns, postcodes, tidy
+from pipelines.masking.postcodes import Finding
 from pipelines.masking.taggers import SHIPPED, tagger
 
 FLAGS = regex.MULTILINE
 """Case counts: a capital is how a name shows."""
 PATTERN_SECONDS = 20.0
+SURE = 0.98
+"""The score that a name in lower case needs among words with capitals."""
 
-
-Finding = tuple[int, int, str, float]
-"""Start, end, kind and score."""
 
 _MODEL_KINDS = {"NAME": "NAME", "PLACE": "PLACE", "ORG": "ORGANISATION", "ADDRESS": "ADDRESS"}
 
@@ -57,11 +57,15 @@ def engine(profile: str, also: tuple[str, ...] = (), recogniser: str = SHIPPED) 
         model = tagger(recogniser)
 
         def tagged(text: str) -> Iterator[Finding]:
+            found: list[Finding] = []
             for one in model.find([text])[0]:
-                if (kind := _MODEL_KINDS[one.label]) in wanted and (kept := tidy.trimmed(text, one.start, one.end, kind)):
-                    yield *kept, kind, one.score
-                    if kind in ("PLACE", "ADDRESS"):
-                        yield from ((*code, "ZIP", 0.8) for code in postcodes.beside(text, *kept))
+                kept = tidy.trimmed(text, one.start, one.end, kind := _MODEL_KINDS[one.label])
+                if kept and kind in wanted and not (kind == "NAME" and one.score < SURE and tidy.is_odd_one_out(text, *kept)):
+                    found.append((*kept, kind, one.score))
+            for start, end, kind, score in postcodes.joined(text, found):
+                yield start, end, kind, score
+                if kind in ("PLACE", "ADDRESS"):
+                    yield from ((*code, "ZIP", 0.8) for code in postcodes.beside(text, start, end))
 
         recognizers.append(_recognizer(recogniser, (wanted & frozenset(_MODEL_KINDS.values())) | {"ZIP"}, tagged))
     registry = RecognizerRegistry(recognizers=recognizers, supported_languages=["en"])

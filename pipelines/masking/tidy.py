@@ -22,6 +22,8 @@ _LABEL: Final = regex.compile(
 _NEVER_TEXT: Final = "vin mrn dob ssn npi dea id fax tel zip iban ip docket"
 _NEVER: Final = (names.STOP | frozenset(_NEVER_TEXT.split())) - {"will", "may", "april", "june", "august"}
 """Words that are nobody's name on their own, whatever a model says."""
+_CROSSING: Final = regex.compile(r"(?<!\p{L})(?i:(?:the\s+)?(?:corner|intersection|junction|crossing)\s+of\s+)$")
+_LETTERS: Final = regex.compile(r"(?<!\p{L})\p{L}\.(?:\s?\p{L}\.)*\s?\p{L}$")
 _EDGE: Final = " \t\n,;:.-'’\"()[]<>#*/&"
 
 
@@ -35,6 +37,11 @@ def trimmed(text: str, start: int, end: int, kind: str) -> tuple[int, int] | Non
         start += 1
     while end > start and text[end - 1] in _EDGE:
         end -= 1
+    if kind == "ADDRESS" and (crossing := _CROSSING.search(text[max(0, start - 30) : start])):
+        start -= len(crossing.group())
+    # "U.S." and "J. R." end with the full stop of their last letter.
+    if _LETTERS.search(text[start:end]) and text[end : end + 1] == ".":
+        end += 1
     value = text[start:end]
     if not _says(value):
         return None
@@ -44,6 +51,12 @@ def trimmed(text: str, start: int, end: int, kind: str) -> tuple[int, int] | Non
     if kind == "PLACE" and value in STATE_CODES and text[:start].rstrip().endswith(","):
         return None
     return start, end
+
+
+def is_odd_one_out(text: str, start: int, end: int) -> bool:
+    """Whether it is one word in lower case where the text around it has its capitals: names have theirs there too."""
+    value, around = text[start:end], text[max(0, start - 80) : end + 80]
+    return value.islower() and " " not in value and around != around.lower()
 
 
 def around_redactions(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:

@@ -35,6 +35,8 @@ MEANING = {
     "ORGANISATION": frozenset({"ORGANIZATION"}),
     "PERSON": frozenset({"PERSON", "TITLE"}),
 }
+TITLE = re.compile(r"\b(?:Dr|Mr|Mrs|Ms|Miss|Doctor|Nurse)\.?\s*$")
+"""What follows one of these is a name: real dialogue has some."""
 PRECISION_OF = {"PERSON": "NAME", "STREET_ADDRESS": "ADDRESS", "GPE": "PLACE", "ORGANIZATION": "ORGANISATION"}
 
 
@@ -79,12 +81,14 @@ def score(texts: list[tuple[str, list[tuple[int, int, str]]]], spans: Callable[[
 def names_per_thousand(texts: list[str], spans: Callable[[str], list[tuple[int, int, str]]]) -> dict[str, float]:
     """Spans of each kind of named thing per 1,000 words."""
     words = sum(len(text.split()) for text in texts)
-    counts = dict.fromkeys(PRECISION_OF.values(), 0)
+    counts, untitled = dict.fromkeys(PRECISION_OF.values(), 0), 0
     for text in texts:
-        for _, _, kind in spans(text):
+        for start, _, kind in spans(text):
             if kind in counts:
                 counts[kind] += 1
-    return {"words": words, **{kind: round(1000 * count / words, 3) for kind, count in counts.items()}}
+            untitled += kind == "NAME" and not TITLE.search(text[:start])
+    rest = {"NAME not after a title": round(1000 * untitled / words, 3)}
+    return {"words": words, **rest, **{kind: round(1000 * count / words, 3) for kind, count in counts.items()}}
 
 
 def in_torch() -> Any:

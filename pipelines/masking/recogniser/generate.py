@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from pipelines.masking.recogniser import templates, words
+from pipelines.masking.recogniser import negatives, templates, words
 from pipelines.masking.recogniser.pools import Pools
 from pipelines.masking.recogniser.slots import Filler, Piece
 
@@ -33,9 +33,11 @@ class Example:
 class Mix:
     """Shares of each kind of text; the rest is negatives."""
 
-    positive: float = 0.56
-    grammar: float = 0.12
-    salad: float = 0.06
+    positive: float = 0.48
+    grammar: float = 0.18
+    lists: float = 0.08
+    salad: float = 0.04
+    long: float = 0.1
     lower: float = 0.17
     upper: float = 0.05
     noisy: float = 0.15
@@ -48,8 +50,10 @@ def stream(pools: Pools, seed: int, mix: Mix | None = None, positive: tuple[str,
     filler = Filler(pools, rng)
     while True:
         pieces = _text(filler, rng, mix, positive)
-        # A text in the wild is seldom one sentence.
-        while rng.random() < 0.3:
+        # A text in the wild is seldom one sentence, and some are long.
+        more = rng.randint(3, 7) if rng.random() < mix.long else 0
+        while more > 0 or rng.random() < 0.25:
+            more -= 1
             pieces = [*pieces, (rng.choice((" ", " ", " ", "\n", "\n\n")), "O"), *_text(filler, rng, mix, positive)]
         yield _joined(_weathered(pieces, rng, mix))
 
@@ -60,9 +64,11 @@ def _text(filler: Filler, rng: random.Random, mix: Mix, positive: tuple[str, ...
         return render(rng.choice(positive), filler)
     if draw < mix.positive + mix.grammar:
         return _clauses(filler, rng)
-    if draw < mix.positive + mix.grammar + mix.salad:
+    if draw < mix.positive + mix.grammar + mix.lists:
+        return render(rng.choice(templates.LISTS), filler)
+    if draw < mix.positive + mix.grammar + mix.lists + mix.salad:
         return _salad(filler, rng)
-    return render(rng.choice(templates.NEGATIVE), filler)
+    return render(rng.choice(negatives.NEGATIVE), filler)
 
 
 def render(template: str, filler: Filler) -> list[Piece]:
@@ -77,6 +83,9 @@ def render(template: str, filler: Filler) -> list[Piece]:
 
 def _clauses(filler: Filler, rng: random.Random) -> list[Piece]:
     """Subject, verb, object and where or when, joined at random: names in places that no template puts them."""
+
+    def verb() -> str:
+        return filler.fill("verb")[0]
 
     def actor() -> list[Piece]:
         return render(
@@ -108,12 +117,14 @@ def _clauses(filler: Filler, rng: random.Random) -> list[Piece]:
             filler,
         )  # fmt: skip
 
-    pieces = [*actor(), (f" {rng.choice(words.VERBS)} ", "O"), *object_(), (" ", "O"), *place()]
+    if rng.random() < 0.3:
+        return render(rng.choice(templates.FRAMES), filler)
+    pieces = [*actor(), (f" {verb()} ", "O"), *object_(), (" ", "O"), *place()]
     if rng.random() < 0.5:
         pieces += [
             (rng.choice((", and ", " because ", ", but ", " when ", "; ", " that ", ", so ")), "O"),
             *actor(),
-            (f" {rng.choice(words.VERBS)} ", "O"),
+            (f" {verb()} ", "O"),
             *object_(),
         ]
     if rng.random() < 0.2:
@@ -137,7 +148,7 @@ def _salad(filler: Filler, rng: random.Random) -> list[Piece]:
         if rng.random() < 0.2:
             pieces.append(filler.fill(rng.choice(_ENTITY)))
         else:
-            word = rng.choice(bag) if rng.random() < 0.85 else filler.fill("drug")[0]
+            word = rng.choice(bag) if rng.random() < 0.5 else filler.fill(rng.choice(("common", "verb", "adj", "adv", "gerund", "drug")))[0]
             pieces.append((word.title() if rng.random() < 0.15 else word, "O"))
         pieces.append((rng.choice((" ", " ", " ", ", ", ". ", " - ", ": ")), "O"))
     return pieces

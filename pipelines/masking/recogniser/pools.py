@@ -52,6 +52,8 @@ class Pools:
     cities: list[str]
     streets: list[str]
     firms: list[str]
+    common: tuple[list[str], list[str]]
+    """First and last names that are common in English text."""
 
     def chains(self) -> tuple[Chain, Chain, Chain]:
         """Chains for first names, last names and towns."""
@@ -66,7 +68,7 @@ def from_lists() -> Pools:
     last = sorted(name.title() for name in names.SURNAMES)
     streets = [f"{a} {b}" for a in words.STREET_WORDS for b in words.STREET_TAILS]
     firms = [f"{a} {b}" for a in words.ORG_WORDS for b in words.ORG_TAILS]
-    return Pools([(given, last)], list(words.CITIES), streets, firms)
+    return Pools([(given, last)], list(words.CITIES), streets, firms, (given, last))
 
 
 def from_faker() -> Pools:
@@ -74,7 +76,10 @@ def from_faker() -> Pools:
     from faker import Faker
     from faker.config import AVAILABLE_LOCALES
 
-    pools = Pools([], [], [], [])
+    american = Faker("en_US")
+    american.seed_instance(_SEED)
+    common = tuple(_latin(draw() for _ in range(2000)) for draw in (american.first_name, american.last_name))
+    pools = Pools([], [], [], [], (common[0] + sorted(name.title() for name in names.GIVEN), common[1]))
     seen: set[str] = set()
     for locale in sorted(AVAILABLE_LOCALES):
         with warnings.catch_warnings():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from pipelines.masking.recogniser import words
+from pipelines.masking.recogniser import plain, words
 from pipelines.masking.recogniser.pools import Pools
 
 Piece = tuple[str, str]
@@ -15,10 +15,10 @@ _PARTICLES = ("de", "van", "von", "van der", "de la", "del", "bin", "al", "da", 
 
 
 class Filler:
-    """Draws values from pools; `coined` of them, about, stand in no list."""
+    """Draws values from pools; `common` of the names are common in English, `coined` of the others, about, stand in no list."""
 
-    def __init__(self, pools: Pools, rng: random.Random, coined: float = 0.35) -> None:
-        self._pools, self._rng, self._coined = pools, rng, coined
+    def __init__(self, pools: Pools, rng: random.Random, coined: float = 0.35, common: float = 0.4) -> None:
+        self._pools, self._rng, self._coined, self._common = pools, rng, coined, common
         self._given, self._last, self._towns = pools.chains()
         self._plain: dict[str, Callable[[], str]] = self._plain_slots()
 
@@ -61,9 +61,14 @@ class Filler:
 
     # people
 
+    def _is_common(self) -> bool:
+        return self._rng.random() < self._common
+
     def first(self) -> str:
         """A first name, sometimes coined, sometimes of two parts."""
         rng = self._rng
+        if self._is_common():
+            return rng.choice(self._pools.common[0])
         if rng.random() < self._coined:
             return self._given.coin(rng)
         name = rng.choice(rng.choice(self._pools.people)[0])
@@ -72,6 +77,8 @@ class Filler:
     def last(self) -> str:
         """A last name: listed, coined, hyphenated, with a particle, or a plain word."""
         rng = self._rng
+        if self._is_common():
+            return rng.choice(self._pools.common[1])
         draw = rng.random()
         if draw < self._coined:
             base = self._last.coin(rng)
@@ -90,8 +97,11 @@ class Filler:
         """A person as people are written: mostly first and last name, often less, sometimes more."""
         rng = self._rng
         given, last = rng.choice(self._pools.people)
-        first = rng.choice(given) if rng.random() > self._coined else self.first()
-        surname = rng.choice(last) if rng.random() > self._coined else self.last()
+        if self._is_common():
+            first, surname = (rng.choice(entries) for entries in self._pools.common)
+        else:
+            first = rng.choice(given) if rng.random() > self._coined else self.first()
+            surname = rng.choice(last) if rng.random() > self._coined else self.last()
         letter = rng.choice("ABCDEFGHIJKLMNOPRSTVW")
         draw = rng.random()
         if draw < 0.55:
@@ -119,16 +129,12 @@ class Filler:
     # places
 
     def city(self) -> str:
-        """A town: well known, of some locale, or coined."""
+        """A town: well known, of some locale, or coined, of one word or several."""
         rng = self._rng
         draw = rng.random()
-        if draw < self._coined * 0.7:
+        if draw < self._coined * 0.9:
             made = self._towns.coin(rng)
-            return (
-                f"{rng.choice(('San', 'Santa', 'Bad', 'Saint', 'New', 'Port', 'El', 'North', 'Fort', 'Upper'))} {made}"
-                if draw < 0.05
-                else made
-            )
+            return rng.choice(words.TOWN_SHAPES).format(x=made, y=self._towns.coin(rng)) if draw < self._coined * 0.35 else made
         return rng.choice(words.CITIES) if draw < 0.6 else rng.choice(self._pools.cities)
 
     def road(self) -> str:
@@ -142,10 +148,10 @@ class Filler:
         elif draw < 0.5:
             number = rng.randint(1, 190)
             stem = f"{number}{'th' if number % 100 in (11, 12, 13) else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"
-        elif draw < 0.75:
-            stem = rng.choice((self._last.coin(rng), self._towns.coin(rng), self.first(), self.last()))
-            if rng.random() < 0.45:
-                return rng.choice(words.STREET_FOREIGN).format(x=stem)
+        elif draw < 0.8:
+            stem = rng.choice((self._last.coin(rng), self._towns.coin(rng), self.first(), self.last(), f"{self.first()} {self.last()}"))
+            if rng.random() < 0.6:
+                return rng.choice(words.STREET_FOREIGN if rng.random() < 0.5 else words.STREET_PHRASES).format(x=stem)
         else:
             return rng.choice(self._pools.streets)
         compass = rng.choice(("N ", "S ", "East ", "W. ", "North ")) if rng.random() < 0.1 else ""
@@ -171,6 +177,8 @@ class Filler:
         if rng.random() < 0.18:
             unit = f"{rng.choice(words.UNITS)} {rng.randint(1, 999)}{rng.choice(('', '', 'B', 'C'))}"
             line = f"{line}{rng.choice((' ', ', '))}{unit}"
+        elif rng.random() < 0.12:
+            line = f"{line}{rng.choice((' ', ', '))}{rng.choice(words.FLOORS).format(n=rng.randint(1, 60), x=rng.choice('ABCD'))}"
         return f"P.O. Box {rng.randint(1, 9999)}" if rng.random() < 0.03 else line
 
     def zip(self) -> str:
@@ -225,6 +233,15 @@ class Filler:
                 [street, f"Suite {rng.randint(1, 999)}", city, f"{state} {code}"],
                 [f"{code} {city}", street],
                 [street, f", {state} {code}", country],
+                [street, city, country, code],
+                [street, district, country, code],
+                [street, city, state, code, country],
+                [street, f"{city} - {code}"],
+                [self.road(), city, code],
+                [f"{self.road()},", f"{city} {code}", country],
+                [city, street],
+                [street, f"Apt. {rng.randint(1, 999)}", city, country, code],
+                [street, city, f"{country} {rng.randint(1, 9999)}"],
             )
         )
         if gap == ", " and rng.random() < 0.15:
@@ -274,6 +291,12 @@ class Filler:
         def of(entries: tuple[str, ...]) -> Callable[[], str]:
             return lambda: rng.choice(entries)
 
+        ordinary = plain.words()
+
+        def mixed(slot: str, entries: tuple[str, ...]) -> Callable[[], str]:
+            """Mostly of the short list, else of all the words of that kind."""
+            return lambda: rng.choice(entries if rng.random() < 0.6 else ordinary[slot])
+
         def cap(make: Callable[[], str]) -> Callable[[], str]:
             def made() -> str:
                 value = make()
@@ -311,14 +334,15 @@ class Filler:
             "0## #### ####",
         )
         names = {
-            "common": of(words.COMMON), "verb": of(words.VERBS), "adj": of(words.ADJECTIVES), "adv": of(words.ADVERBS),
-            "gerund": of(words.GERUNDS),
+            "common": mixed("common", words.COMMON), "verb": mixed("verb", words.VERBS), "adj": mixed("adj", words.ADJECTIVES),
+            "adv": mixed("adv", words.ADVERBS),
+            "gerund": mixed("gerund", words.GERUNDS),
             "job": of(words.JOBS), "kin": of(words.KIN), "drug": self.drug, "diagnosis": of(words.DIAGNOSES), "body": of(words.BODY),
             "exam": of(words.EXAMS), "law_thing": of(words.LAW_THINGS),
         }  # fmt: skip
         made: dict[str, Callable[[], str]] = {**names, **{f"{slot}_cap": cap(make) for slot, make in names.items()}}
         made |= {
-            "Common": cap(of(words.COMMON)), "Adj": cap(of(words.ADJECTIVES)), "Verb": cap(of(words.VERBS)),
+            "Common": cap(names["common"]), "Adj": cap(names["adj"]), "Verb": cap(names["verb"]),
             "Verb_plain": of(("see", "help", "call", "pay", "follow", "use", "keep", "monitor", "return", "provide", "check", "wait")),
             "title": of(words.TITLES), "title_dr": of(("Dr.", "Dr", "Doctor", "Dr.")), "title_lower": of(("sir", "madam", "ma'am",
             "dear", "buddy", "everyone")),

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 
-def _lines(text: str) -> tuple[str, ...]:
+def lines(text: str) -> tuple[str, ...]:
+    """The templates of a block of text."""
     return tuple(line.strip().replace("|", "\n") for line in text.strip().splitlines() if line.strip())
 
 
-POSITIVE: Final = _lines("""
+POSITIVE: Final = lines("""
 Hi, this is {name}. I moved to {address} and need the {common} sent there.
 My name is {name} and I live at {address}.
 my name is {name}, i was charged twice on my card {number}
@@ -254,116 +255,63 @@ IP {ip} was used by {name} from {city}
 In case of emergency call {name} ({kin}) at {phone}
 """)
 
-NEGATIVE: Final = _lines("""
-{heading}: {symptom}.
-{heading}|{drug_cap} {dose}|{drug_cap} {dose}
-{heading}: {diagnosis}, {diagnosis}, and {diagnosis}.
-{upper_heading}: {exam} was {adj}. {diagnosis_cap} is stable.
-{drug_cap}, {drug}, and {drug} as needed.
-{drug_cap} {dose} for {diagnosis}.
-Takes {drug_cap} and {drug_cap} for {diagnosis}.
-Allergic to {drug_cap}, {drug_cap} and {capital}.
-The patient was started on {drug_cap} {dose} after {exam}.
-{exam_cap} showed no {diagnosis}.
-{exam_cap} of the {body} on {date}.
-History of {diagnosis}, {diagnosis} and {diagnosis}.
-Positive {exam}, negative {exam}.
-The {age}-year-old patient has {symptom} in the {body}.
-{body_cap} pain, {symptom}, no {symptom}.
-Status post {exam}, doing well.
-Denies {symptom}, {symptom}. {drug_cap} helps.
-The {body} was prepped and draped. A {exam} was placed.
-{speaker}: {fill}. Do you have {symptom}?|{speaker}: {fill}, I do.
-{speaker}: {fill}, {fill}.|{speaker}: {fill}!
-{speaker}: {fill}, so how long have you had {symptom}?|{speaker}: Since {day}.|{speaker}: {fill}.
-{speaker}: Any {diagnosis} or {diagnosis}?|{speaker}: {fill}. {capital}?
-{speaker}: Are you taking {drug_cap}?|{speaker}: {fill}, {drug}, {dose}.
-{speaker}: What about {capital}? {fill}.
-{speaker}: {fill}. Your {exam} came back.|{speaker}: {fill}. Is it {diagnosis}?
-{speaker}: It's called {drug_cap}. {spelled}.
-{speaker}: {spelled}.|{speaker}: {fill}.
-{speaker}: My {kin} has {diagnosis}.|{speaker}: Your {kin}?|{speaker}: {fill}, and my {kin} too.
-{speaker}: {fill}. It's {spelled} for {diagnosis}.
-{speaker}: Do you drink or smoke?|{speaker}: {fill}. {gerund_cap} and {gerund} only.
-{speaker}: Are you {nation}?|{speaker}: {fill}, I speak {nation}.
-{speaker}: When is your birthday?|{speaker}: {month} {small}.
-Then I took {capital} and {capital}, and {capital} helped.
-We had {capital} at {capital} time.
-{fill}, {fill}, {fill}.
-{fill}! {fill}. {gerund_cap} is {adj}.
-{fill}. {adj_cap}. {fill}.
-{fill} {fill}, {adv} the {common} is {adj}.
-{fill}, doctor. Thank you, doctor.
-{fill}, {title_lower}. The {common} is {adj}.
-{acronym} and {acronym} were checked, {acronym} is {adj}.
-{acronym}: {small}, {acronym} {small}.{small}, {acronym}-{small}
-He saw the {job} about {symptom}. The {job} gave him {drug}.
-{his_cap} {kin} had {diagnosis}, {his} {kin} has {diagnosis}.
-{month} was {adj}. On {day} the {common} broke.
-{day} and {day} are {adj}.
-Born on {date}; seen on {date}.
-The {nation} {common} and the {nation} {common} are {adj}.
-{nation} is hard. {nation} food is {adj}.
-I am {adj}. I am {gerund}.
-My {common} is {adj}.
-My {common} number is {number}.
-Please block my card {card}.
-Can you tell me the balance of account {number}?
-Do I need a {common} for the {common}?
-The {common} costs {amount}, that is {percent} more.
-How much is a {common}?
-Where is my {common}? I ordered it on {date}.
-Why is the {common} so {adj}?
-{common_cap}, {common} and {common}
-{common_cap}: {adj}|{common_cap}: {adj}
-{common_cap} {Common}
-The {Adj} {Common}
-The {Common} of the {Common}
-How to {Verb} a {Common}: a {Adj} {Common} for {Common}s
-{common_cap} {verb} the {common} {adv}.
-Nobody {verb} the {job}.
-The {job} and the {job} {verb} each other.
-Only the {job} {verb} the {common} when the {common} was {adj}.
-{gerund_cap} with the {job} is {adj}.
-{adj_cap} {common}s are never {adj}.
-{adv_cap}, the {common} was {adj}.
-Call {phone} or write to {email}.
-visit {url} for a {common}
-From {ip} at {time}
-{law_name} {section}. {Common} of {common}.
-{law_name} {section}({letter})({small}) requires each {law_thing} to send a {common}.
-{law_name} {letter} to {law_name} {small}, {law_act}.
-The {law_thing} shall not disclose {common}s to a {law_thing} under {law_name} {section}.
-{law_thing_cap} means any {law_thing} that {verb} a {common} within the meaning of {law_act}.
-Under the {law_act}, a {law_thing} or {law_thing} may {Verb_plain} the {common}.
-The {law_act} and {law_name} {letter} apply to each {law_thing}.
-See {law_act} {section}, {law_name} {letter}, comment {section}-{small}.
-{small}. {Common} {Common}. A {law_thing} need not give a {common}.
-({letter}) {Common}. The {law_thing} must keep the {common} for {small} months.
-{law_name} {small}—{Adj} {Common}s and {Common}
-The {law_act} was amended on {date}; the {law_act} applies from {date}.
-{law_thing_cap}s and {law_thing}s subject to the {law_act} must comply by {date}.
-The threshold amount is {amount} from {date} through {date}.
-"{Common} {common}" means a {common} under {section}.
-1. {Common} {common}. If a {law_thing} {verb} a {law_thing}, {law_name} {section} applies.
-Effective {date}. [{law_act} {number}]
-Redacted: XXXX called XXXX in XX/XX/{year} about the {common}. XXXX said it was {adj}.
-XXXX XXXX XXXX sent me a {common}, {law_act} notwithstanding.
-[NAME] saw [NAME] at [ADDRESS] with {diagnosis} on [DATE].
-[PATIENT-3f21bb09] takes {drug_cap}. [NAME] agreed.
-TODO: {common} the {common}, {common} the {common}
-{upper_heading} {upper_heading} {upper_heading}
-{Adj} {Common}, {Adj} {Common} and {Adj} {Common} were discussed.
-Patient is {adj}, {adj} and {adj}. Will {Verb_plain}.
-Right {body} {exam}; left {body} {exam}.
-Dr visit for {diagnosis}. Doctor said {drug}.
-Chapter {small}: The {Adj} {Common}
-Grade {small} {diagnosis}, stage {small}, {law_name} {letter}
-The {capital} and the {capital} are {adj}, said the {job}.
-{capital} {small}, {capital}, {capital}
-I will {Verb_plain} the {common}. May I {Verb_plain} it? Will you?
-Hope is {adj}. Grace is {adj}. Faith, joy and mercy.
-Mark the {common}. Bill the {common}. Rob no {common}. Frank talk. A rose is a {common}.
-The turkey was {adj}. Fine china. A jersey, a guinea pig, brazil nuts, cologne, bologna.
-Sue the {law_thing}. Drew a {common}. Will do. Chase the {common}. Pat the {body}. Jack up the car.
+LISTS: Final = lines("""
+{first}, {first}, {first}, {first} and {first} {verb} the {common}
+{first}, {first}, {first}, {first}, {first}, {first}
+{name}, {name}, {name}, {name} and {name} were {verb} in {city}.
+Team A: {first}, {last}, {last}, {first}. Team B: {first}, {first}, {last}
+the children are {first}, {first}, {first} and little {first}
+{last}, {last}, {last} and {last} ({year})
+We {verb} {first}, {first}, {last}, the {job}, and {first}, who {verb} the {common} {adv}.
+starring {name}, {name}, {name}, {name}, directed by {name}
+{first} likes {common}, {first} likes {common}, {first} likes {gerund}, and {first} likes {first}.
+{first} ({age}), {first} ({age}), {first} ({age}) and {first} ({age}) live in {city}
+Shift plan: {day} {first}, {day} {first}, {day} {first} and {first}, {day} {last}
+{first} and {first}, {first} and {first}, then {first} alone
+cc {name}, {name}, {first}, {org}
+If {first} is {gerund}, {first} is {adj}, {first} is {gerund} and {first} is not, who is {adj}?
+{first} told {first}, {first} told {first}, and {first} {verb} {last}.
+members: {name}; {name}; {name}; {name}; {name}
+{last}-{last}, {last}-{last} and {last} {verb} {adv}
+{city}, {city}, {city} and {city} are {adj}
+we saw {country}, {country}, {country}, {city} and {city} in {year}
+songs: {Common} by {name}, {Common} {Common} by {name}, The {Adj} {Common} by {last}
+{first}: {small}, {first}: {small}, {first}: {small}, {last}: {small}
+{first}, are you with {first}, or is {first} with {first}, {first} and {first}?
+then {first}, {adj} as ever, {verb} {first}, the {job}, whom {first} had {verb} in {city}, and {last}, {verb}, {verb} {adv}
+""")
+
+FRAMES: Final = lines("""
+{gerund_cap} with {first} {verb} the {common} {adv}
+does {first} like {gerund}?
+did {name} ever {Verb_plain} in {city}
+what is the {adj}est {common} that {name} {verb}
+the {adj} {common} of {name} was {verb} by {name} in {year}
+{common} by {name} about {common}
+{common}s by {last} are {adj}
+is {name} {adj} or {gerund}?
+{first} and the {common} of {common}
+{adv_cap} {first} {verb} {gerund} and {gerund}
+{common_cap} {common} {name} {verb} {common}
+I {verb} that {first} {verb} {adv} in {city}
+because {name} is {adj}, {first} {verb} {adv}
+play {common} from {name} please
+{verb} by {name} for {org} {adv}
+give {first} the {adj} {common} and {first} the {common}
+{first} said {first} {verb} {first}
+how {adj} is {city} in {month}?
+{city} is {adj} and {city} is {gerund}
+{gerund} in {city} without {first}
+the {adj} {city} {common} {verb} {name}
+everyone in {country} {verb} {name} for {gerund}
+{name} or {name}?
+between {city} and {city} there is a {adj} {common}
+if {first} {verb} the {common}, {last} will be {adj}
+{nation} {common} {name} and {nation} {common} {name} {verb} {adv}
+{verb_cap} {common}: {name} {verb} {common} at {street}
+we {verb} {name}, {name} and {adj} {first} {adv}
+{common} {common} at {address} {verb} {adv}
+the {common} on {street} is {verb} and {verb}
+has {last} {verb} the {common}? no, {last} is {gerund}
+{job_cap} {name} {verb} {job} {name}
 """)

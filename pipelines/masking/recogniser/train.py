@@ -1,4 +1,4 @@
-"""Fits the recogniser: `python -m pipelines.masking.recogniser.train --out models/recogniser --seed 7 --examples 200000`.
+"""Fits the recogniser: `python -m pipelines.masking.recogniser.train --out models/recogniser --seed 7`.
 
 Low-rank updates of every matrix of the packaged MiniLM encoder, a shape embedding and a tag head, on text of `generate`.
 One thread; bfloat16. Weights are written as safetensors at every checkpoint; a build that was stopped goes on from them with `--resume`,
@@ -192,7 +192,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Fits the recogniser of names, places, organisations and addresses.")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--examples", type=int, default=200_000)
+    parser.add_argument("--examples", type=int, default=100_000)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--stop-at", type=int, help="end after so many examples, before the rate has fallen to its last")
     parser.add_argument("--resume", action="store_true", help="go on from the weights in --out")

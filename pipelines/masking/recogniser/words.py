@@ -191,6 +191,26 @@ STREET_FOREIGN: Final = _list(
     {x} ulitsa|prospekt {x}|{x} Cad.|{x} Sokak|{x} Mah.|Jalan {x}|Jl. {x}|Lorong {x}|{x} Marg|{x} Nagar|{x} Road|Carrera {x}|Rruga {x}|
     {x} iela|{x} g.|Pod {x}|{x} tänav|Sokak {x}|{x}hof|Am {x}|Im {x}|Op den {x}|Chaussée de {x}|Quai {x}|Kifissias {x}"""
 )
+STREET_PHRASES: Final = _list(
+    """rue de la {x}|rue des {x}|Rue de l'{x}|avenue du {x}|chemin de la {x}|place de {x}|impasse des {x}|allée du {x}|Calle de la {x}|
+    Calle de los {x}|calle del {x}|Carrer de {x}|Carrer d'en {x}|Avenida de la {x}|Paseo de {x}|Camino de la {x}|Plaza de la {x}|
+    Via dei {x}|via della {x}|Viale dell'{x}|Largo di {x}|Rua da {x}|Rua de {x}|Rua dos {x}|Avenida da {x}|Largo do {x}|An der {x}|
+    Auf dem {x}|Zum alten {x}|In der {x}|Unter den {x}|Hinter der {x}|Alte {x} Straße|Op de {x}|Van {x}straat|van der {x}laan|
+    Burgemeester {x}laan|Laan van {x}|ul. gen. {x}|ul. sw. {x}|os. {x}|pl. {x}|al. {x}|{x} ter|{x} utca|{x} körút|{x} köz|Gamle {x}vei|
+    Store {x}gade|Norra {x}gatan|{x}s väg|{x}n katu|{x}gatan|Na {x}|U {x}|Pod {x}|K {x}|nad {x}|ulica {x} in {x}|Str. {x}|Aleea {x}|
+    Sos. {x}|{x} yolu|{x} bulvari|Taman {x}|{x} no|Gata {x}|Kraanspoor {x}|Chaussée {x}|Quai de la {x}"""
+)
+FLOORS: Final = _list(
+    """{n}º {x}|piso {n}|bajo|{n}° piano|int. {n}|scala {x}|lok. {n}|m. {n}|kv. {n}|ap. {n}|bl. {n}|et. {n}|bus {n}|{n}e étage|bât. {x}|
+    {n}. OG|Top {n}|dpto {n}|of. {n}|{n}. em.|esc. {x}|{n} tv|{n}. th|as. {n}|D.{n}|Nr. {n}|lgh {n}|No. {n}"""
+)
+TOWN_SHAPES: Final = _list(
+    """San {x}|Santa {x}|Saint {x}|St. {x}|Bad {x}|New {x}|Port {x}|El {x}|La {x}|Las {x}|Los {x}|Le {x}|North {x}|South {x}|East {x}|
+    West {x}|Fort {x}|Upper {x}|Lower {x}|Great {x}|Mount {x}|Lake {x}|Villa {x}|Nova {x}|Old {x}|{x} City|{x} Springs|{x} Falls|
+    {x} Beach|{x} Heights|{x} Park|{x} Hills|{x} Bay|{x} Valley|{x} Island|{x} Islands|{x} Village|{x} Junction|{x}-{y}|{x} {y}|
+    {x} am {y}|{x}-sur-{y}|{x} upon {y}|{x} de {y}|{x} del {y}|{x} di {y}|{x} an der {y}|{x} ob {y}|{x} nad {y}|{x}-les-{y}|{x} da {y}|
+    {x} and {y}|Republic of {x}|Isle of {x}"""
+)
 UNITS: Final = _list("Apt|Apt.|Apartment|Suite|Ste|Unit|Flat|#|Room|Floor|Bldg|Building")
 
 COMMON: Final = _list(

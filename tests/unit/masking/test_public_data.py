@@ -35,19 +35,19 @@ def test_recall_and_precision_on_synthetic_texts(bench: Any, masker: Masker, sha
     recall, precision = counted.recall(), counted.precision()
     structured = ("CREDIT_CARD", "US_SSN", "EMAIL_ADDRESS", "DOMAIN_NAME", "IP_ADDRESS", "US_DRIVER_LICENSE", "IBAN_CODE")
     assert {kind: recall[kind] for kind in structured} == dict.fromkeys(structured, 1.0)
-    floors = {"PERSON": 0.95, "STREET_ADDRESS": 0.93, "GPE": 0.96, "ORGANIZATION": 0.80, "PHONE_NUMBER": 0.96}
+    floors = {"PERSON": 0.97, "STREET_ADDRESS": 0.98, "GPE": 0.955, "ORGANIZATION": 0.80, "PHONE_NUMBER": 0.96, "ZIP_CODE": 0.9}
     assert not {kind: recall[kind] for kind, floor in floors.items() if recall[kind] < floor}
-    assert precision["NAME"] >= 0.82 and precision["ADDRESS"] >= 0.93
+    assert precision["NAME"] >= 0.84 and counted.no_false_alarm()["NAME"] >= 0.94 and precision["ADDRESS"] >= 0.9
 
 
 def test_names_in_lower_case(bench: Any, masker: Masker, shared_data: Path) -> None:
     texts = [(bench.lower(text), gold) for text, gold in bench.synthetic(shared_data) if any(kind == "PERSON" for *_, kind in gold)]
-    assert bench.score(texts, masker.spans).recall()["PERSON"] >= 0.92
+    assert bench.score(texts, masker.spans).recall()["PERSON"] >= 0.94
 
 
 def test_dialogue_and_law_are_seldom_taken_for_names(bench: Any, masker: Masker, shared_data: Path) -> None:
     assert bench.names_per_thousand(bench.dialogues(shared_data)[:250], masker.spans)["NAME"] <= 3.0
-    assert bench.names_per_thousand(bench.regulations(shared_data)[:300], masker.spans)["NAME"] <= 2.0
+    assert bench.names_per_thousand(bench.regulations(shared_data)[:300], masker.spans)["NAME"] <= 1.0
 
 
 def test_public_masks_nothing_of_the_regulations_but_contact_details(bench: Any, tmp_path: Path, shared_data: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import MaskingFailed
-from pipelines.masking.recogniser import encode, generate, pools, templates
+from pipelines.masking.recogniser import encode, generate, negatives, pools
 from pipelines.masking.recogniser.model import FOLDER, Recogniser, recogniser
 
 
@@ -88,4 +88,4 @@ def test_generated_text_repeats_and_its_spans_are_what_they_say() -> None:
 
 def test_negatives_name_nobody() -> None:
     named = {"name", "first", "last", "upper_name", "last_first", "city", "country", "state", "org", "street", "address", "crossing"}
-    assert not [line for line in templates.NEGATIVE for slot in named if f"{{{slot}}}" in line]
+    assert not [line for line in negatives.NEGATIVE for slot in named if f"{{{slot}}}" in line]
