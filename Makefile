@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 RUN := OMP_WAIT_POLICY=PASSIVE GOMP_SPINCOUNT=0 HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 HF_DATASETS_OFFLINE=1 .venv/bin
 DATA ?=
 
-.PHONY: setup demo test quick lint up down status doctor lock starter clean
+.PHONY: setup demo test quick lint up down status doctor lock starter recogniser clean
 
 setup:            ## make both environments; at once when they are there
 	@command -v $(PYTHON) >/dev/null || { echo "ratchet set-up: $(PYTHON) is not on PATH (install Python 3.11, or make PYTHON=/path/to/python3.11 $(MAKECMDGOALS))" >&2; exit 2; }
@@ -35,6 +35,10 @@ lock:             ## pin what is installed
 
 starter:          ## build the starter model again (minutes)
 	$(RUN)/python -m pipelines.training.starter.build --out models/starter --seed 7
+
+recogniser:       ## build the recogniser of names again (twenty minutes of one core)
+	$(RUN)/python -m pipelines.masking.recogniser.train --out models/recogniser --seed 7 --examples 100000 --stop-at 76527
+	$(RUN)/python -m pipelines.masking.recogniser.train --out models/recogniser --seed 8 --examples 30000 --rate 4e-4 --resume
 
 clean:            ## remove everything a run wrote; not the environments
 	@$(RUN)/ratchet down || true
