@@ -13,7 +13,7 @@ import secrets
 import sqlite3
 import unicodedata
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -146,14 +146,9 @@ class Keys:
                 f"the subjects' keys cannot be used ({type(error).__name__})", where=self._path.name, todo="see that it is writable"
             ) from None
 
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
+    def _open(self) -> closing[sqlite3.Connection]:
         # A connection per use: a store may be held across a fork.
-        connection = sqlite3.connect(self._path, timeout=30)
-        try:
-            yield connection
-        finally:
-            connection.close()
+        return closing(sqlite3.connect(self._path, timeout=30))
 
 
 def _derived(master: bytes, purpose: bytes) -> bytes:

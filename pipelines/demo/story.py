@@ -22,7 +22,7 @@ from pipelines.registry import pointer, views
 
 def tell(settings: Settings, *, data: Path | None, keep_up: bool) -> None:
     """Start the stack, tell the story, show the summary. Safe to run again after an interruption."""
-    from pipelines.cli import actor
+    from pipelines.cli.common import actor
     from pipelines.site import site
 
     console = Console()

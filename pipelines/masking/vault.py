@@ -14,8 +14,7 @@ import hashlib
 import hmac
 import secrets
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from pathlib import Path
 
 from pipelines.config import Settings
@@ -82,11 +81,6 @@ class Vault:
             found = connection.execute("SELECT value FROM surrogates WHERE id = ?", (row,)).fetchone()
         return bytes(found[0])
 
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
+    def _open(self) -> closing[sqlite3.Connection]:
         # A connection per use: a vault may be held across a fork.
-        connection = sqlite3.connect(self._path, timeout=30)
-        try:
-            yield connection
-        finally:
-            connection.close()
+        return closing(sqlite3.connect(self._path, timeout=30))

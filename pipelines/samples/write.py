@@ -8,7 +8,7 @@ from typing import Any
 
 from pipelines.errors import NotFound
 from pipelines.intake.landing import SEAL_NAME
-from pipelines.samples import clinical, regulatory
+from pipelines.samples import clinical, regulatory, regulatory_files
 
 SEED = 7
 
@@ -24,7 +24,7 @@ DELIVERIES: tuple[dict[str, str], ...] = (
 
 def write(out: Path, seed: int = SEED) -> None:
     """`regulatory/`, `clinical/`, `goldens/`, `planted.json` (raw identifiers), `deliveries.json` (what to deliver, with its date)."""
-    regulatory.write(out / "regulatory", seed)
+    regulatory_files.write(out / "regulatory", seed)
     clinical.write(out / "clinical", seed)
     _replace(out / "goldens" / "regulatory.jsonl", _lines(regulatory.goldens(seed)))
     _replace(out / "goldens" / "clinical.jsonl", _lines(clinical.goldens(seed)))

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
+from apart import run_apart
 from test_dags import DOMAIN
 
 from pipelines.config import PROJECT, load_settings
-from pipelines.site import users
-from pipelines.site.airflow_env import airflow_env
 from pipelines.state.database import migrate
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
@@ -33,14 +29,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     (home / "configs" / "domains" / "law.yaml").write_text(law, encoding="utf-8")
     settings = load_settings({"RATCHET_VAR": str(home / "var"), "RATCHET_CONFIGS": str(home / "configs")})
     migrate(settings)
-    environ = users.clean_environ() | airflow_env(settings)
-    script = [str(Path(__file__).parent / "collect_runs.py"), str(inbox), str(home / "found.json")]
-    for argv in (["-m", "airflow", "db", "migrate"], script):
-        done = subprocess.run([sys.executable, *argv], env=environ, cwd=PROJECT, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    value: dict[str, Any] = json.loads((home / "found.json").read_text(encoding="utf-8"))
-    assert value["errors"] == {}
-    return value
+    return run_apart(settings, "collect_runs.py", inbox, home / "found.json")
 
 
 def test_a_source_that_is_down_turns_its_own_task_red_only(found: dict[str, Any]) -> None:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from apart import run_apart
 
 from pipelines.config import PROJECT, load_settings
 from pipelines.samples.write import write
 from pipelines.site import secrets, users
-from pipelines.site.airflow_env import airflow_env
 from pipelines.state.database import migrate
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
@@ -34,14 +30,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     users.ids_file(settings).parent.mkdir(parents=True)
     secrets.write(users.ids_file(settings), {"approver": "7"})
     write(home / "samples")
-    environ = users.clean_environ() | airflow_env(settings)
-    script = [str(Path(__file__).parent / "runs.py"), str(home / "samples"), str(home / "found.json")]
-    for argv in (["-m", "airflow", "db", "migrate"], script):
-        done = subprocess.run([sys.executable, *argv], env=environ, cwd=PROJECT, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    value: dict[str, Any] = json.loads((home / "found.json").read_text(encoding="utf-8"))
-    assert value["errors"] == {}
-    return value
+    return run_apart(settings, "runs.py", home / "samples", home / "found.json")
 
 
 def test_without_arrivals_everything_is_skipped(found: dict[str, Any]) -> None:
