@@ -37,6 +37,8 @@ Result = TypeVar("Result")
 MAX_REDIRECTS = 5
 BUSY = (429, 503)
 BROKEN = (408, 425, 500, 502, 504)
+NO_ADDRESS = (httpx.InvalidURL, ValueError)
+"""What httpx raises for a malformed address: a ValueError where it comes from `urllib` or `idna`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +154,10 @@ class Fetcher:
             target.unlink(missing_ok=True)
             raise
 
+    def resolve(self, place: str) -> str:
+        """An address that the source names, whole. ConfigError where it may not lead us there."""
+        return str(self._allowed(place, self._base))
+
     # --- one try ------------------------------------------------------------------------------------------------------
 
     @contextmanager
@@ -166,29 +172,35 @@ class Fetcher:
                 response = self._client.send(request, stream=True)
             except httpx.RequestError as error:
                 raise _Again(f"no answer ({type(error).__name__})") from None
+            except NO_ADDRESS:  # httpx looks at a `Location` even where it does not follow it
+                raise self._no_address() from None
             try:
                 if not response.has_redirect_location:
                     yield response
                     return
-                target = self._allowed(str(target.join(response.headers["location"])))
+                target = self._allowed(response.headers["location"], target)
                 method = "GET" if response.status_code == 303 else method
             finally:
                 response.close()
         raise ConfigError("too many redirects", where=self._base.host, todo="name the final address in the domain file")
 
-    def _allowed(self, url: str) -> httpx.URL:
+    def _allowed(self, url: str, base: httpx.URL | None = None) -> httpx.URL:
         todo = "if that is right, name the host under `hosts` of this source"
         try:
-            target = httpx.URL(url)
-        except httpx.InvalidURL:
-            raise ConfigError("the source leads to something that is no address", where=self._base.host) from None
+            target = httpx.URL(url) if base is None else base.join(url)
+            place = _place(target)
+        except NO_ADDRESS:
+            raise self._no_address() from None
         if target.scheme not in ("http", "https") or (self._base.scheme == "https" and target.scheme != "https"):
             raise ConfigError(f"the source leads to a {target.scheme or 'relative'} address", where=self._base.host, todo="only http(s)")
-        if _place(target) not in self._hosts and target.host.lower() not in self._hosts:
+        if place not in self._hosts and target.host.lower() not in self._hosts:
             raise ConfigError(f"the source leads to another host, {target.host}", where=self._base.host, todo=todo)
         if target.userinfo:
             raise ConfigError("the source leads to an address with a password", where=self._base.host)
         return target
+
+    def _no_address(self) -> ConfigError:
+        return ConfigError("the source leads to something that is no address", where=self._base.host)
 
     def _judge(self, response: httpx.Response, accept: Sequence[int]) -> None:
         status, where = response.status_code, response.url.host
@@ -252,7 +264,7 @@ class Fetcher:
     def _host(self, url: str) -> str:
         try:
             return httpx.URL(url).host or self._base.host
-        except httpx.InvalidURL:
+        except NO_ADDRESS:
             return self._base.host
 
 

@@ -24,7 +24,6 @@ import stat
 import time
 import uuid
 from collections.abc import Iterator
-from datetime import date
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 
@@ -36,6 +35,8 @@ _UNDER_WAY = (".part", ".partial", ".tmp", ".temp", ".crdownload", ".filepart", 
 _PATIENCE = 10
 
 logger = logging.getLogger(__name__)
+_told: dict[Path, int] = {}
+"""Inbox -> how many entries it was last said to have that cannot be sealed: it is looked at every second."""
 
 
 def seal_quiet(settings: Settings, domain: str) -> list[str]:
@@ -77,9 +78,10 @@ def _alone(path: Path) -> Iterator[bool]:
 def _resting(inbox: Path, quiet: float) -> Iterator[list[tuple[Path, os.stat_result]]]:
     """Files to seal together: one owner's, all at rest, at most as many as an arrival may hold."""
     found, left = _plain_files(inbox)
-    if left:
+    if left and left != _told.get(inbox):
         # Never their names: a file's name may say who it is about.
         logger.warning("%d entries of the inbox cannot be sealed: links, folders or unreadable files", left)
+    _told[inbox] = left
     now = time.time()
     for _, group in groupby(sorted(found, key=lambda one: (one[1].st_uid, one[0].name)), key=lambda one: one[1].st_uid):
         files = list(group)
@@ -172,7 +174,7 @@ def _finish(settings: Settings, root: Path, folder: Path) -> str | None:
         if first is None:
             folder.rmdir()
             return None
-        today = settings.today or date.today().isoformat()
+        today = settings.day()
         before = {path: _state(path.lstat()) for path in folder.iterdir()}
         seal_file = landing.seal(folder, uploader=_owner(first), source="inbox", effective=today)
         if any(_state(path.lstat()) != state for path, state in before.items()):

@@ -16,7 +16,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -107,8 +107,7 @@ def _pull(settings: Settings, root: Path, domain: str, source: Source) -> dict[s
         row = session.get(Watermark, (domain, source.name)) or Watermark(state={}, progress={}, pending={}, generation=0)
     folder = root / f"{_prefix(source)}files"
     folder.mkdir()
-    today = settings.today or datetime.now(UTC).date().isoformat()
-    pull = Pull(folder, today, row.state, row.progress, lambda progress: _note(settings, domain, source.name, progress=progress))
+    pull = Pull(folder, settings.day(), row.state, row.progress, lambda progress: _note(settings, domain, source.name, progress=progress))
     try:
         found = kinds.gather(source, pull)
         batches = _seal(root, source, found.documents)
@@ -251,8 +250,16 @@ def _clear(root: Path, source: Source) -> None:
     """Take away what a killed or failed pull left. Another host may be at work (a lock need not reach over a network): its folders stay
     for a day."""
     for path in root.glob(_prefix(source, "*") + "*"):
-        if path.name.startswith(_prefix(source)) or time.time() - path.stat().st_mtime > ABANDONED_SECONDS:
+        if path.name.startswith(_prefix(source)) or _age(path) > ABANDONED_SECONDS:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _age(path: Path) -> float:
+    """Seconds. Zero where another host has just let the folder appear."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _source(domain: DomainConfig, name: str) -> Source:

@@ -14,8 +14,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from pipelines.errors import ConfigError, NotFound, RatchetError, Unavailable
 from pipelines.intake.connectors.pull import Document, Gathered, Pull, Skipped, State, day
 from pipelines.intake.fetch import Fetcher, retry_after
@@ -70,7 +68,7 @@ def _kick_off(source: FhirExport, fetcher: Fetcher, asked: list[tuple[str, str]]
     place = answer.headers.get("content-location")
     if not place:
         raise Unavailable("the server accepts the export but does not say where to ask for it", where=source.name)
-    return str(httpx.URL(source.url).join(place))
+    return fetcher.resolve(place)
 
 
 def _poll(source: FhirExport, pull: Pull, fetcher: Fetcher, export: State) -> tuple[dict[str, Any] | None, str]:
@@ -94,7 +92,7 @@ def _poll(source: FhirExport, pull: Pull, fetcher: Fetcher, export: State) -> tu
                 raise Unavailable("the manifest is no JSON object", where=source.name)
             return manifest, ""
         told = retry_after(answer.headers)
-        wait = told if told is not None else pause
+        wait = max(told if told is not None else pause, POLL_SECONDS)
         if time.monotonic() + wait > until:
             return None, "the export is still under way"
         fetcher.sleep(wait)

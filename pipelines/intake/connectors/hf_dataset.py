@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -67,6 +68,8 @@ def _folder(source: HfDataset) -> tuple[Path, str]:
 def _rows(source: HfDataset, folder: Path) -> Iterator[bytes]:
     import datasets
 
+    # It logs, at ERROR, the names of files and what pyarrow says of a value.
+    logging.getLogger("datasets").setLevel(logging.CRITICAL)
     _stays_inside(source, folder)
     try:
         if (folder / "state.json").is_file() or (folder / "dataset_dict.json").is_file():
@@ -79,7 +82,15 @@ def _rows(source: HfDataset, folder: Path) -> Iterator[bytes]:
     except (ValueError, KeyError, FileNotFoundError, datasets.exceptions.DatasetNotFoundError) as error:
         what = f"the dataset cannot be opened ({type(error).__name__})"
         raise ConfigError(what, where=source.name, todo="check config, split and columns") from None
-    for row in data:
+    rows = iter(data)
+    while True:
+        try:
+            row = next(rows)
+        except StopIteration:
+            return
+        except Exception as error:  # of pyarrow, pandas or the library: what they say repeats the value
+            what = f"a row cannot be read ({type(error).__name__})"
+            raise ConfigError(what, where=source.name, todo="check the dataset's features") from None
         yield json.dumps(row, ensure_ascii=False, sort_keys=True, default=_as_text).encode() + b"\n"
 
 

@@ -7,6 +7,7 @@ is the same after reading as before: a half-written one waits. One that was dele
 
 from __future__ import annotations
 
+import errno
 import json
 import secrets
 from collections import Counter
@@ -44,10 +45,11 @@ def gather(source: Prefix, pull: Pull) -> Gathered:
     salt = str(pull.watermark.get("salt") or secrets.token_hex(8))
     before: dict[str, str] = pull.watermark.get("seen", {})
     fs, root = _open(source)
+    found = Gathered(watermark={"salt": salt, "seen": before})
     try:
         listed = {_token(salt, one.name): one for one in _listing(source, fs, root)}
         seen = {token: version for token, version in before.items() if token in listed}
-        found = Gathered(watermark={"salt": salt, "seen": seen})
+        found.watermark["seen"] = seen
         found.counts.update(objects=len(listed), deleted_at_the_source=len(before) - len(seen), still_changing=0)
         due = [(token, one) for token, one in listed.items() if seen.get(token) != _token(salt, one.version)]
         names = _flat([one.name for one in listed.values()])
@@ -63,7 +65,12 @@ def gather(source: Prefix, pull: Pull) -> Gathered:
     except PermissionError:
         raise NotAllowed("the prefix may not be read", where=source.name, todo="check its rights and credentials") from None
     except OSError as error:
-        raise Unavailable(f"the prefix cannot be read ({type(error).__name__})", where=source.name) from None
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise  # our disk, not theirs
+        fault = Unavailable(f"the prefix cannot be read ({type(error).__name__})", where=source.name)
+        if not found.documents:
+            raise fault from None
+        found.note = str(fault)
     return found
 
 
@@ -135,6 +142,10 @@ def _take(source: Prefix, pull: Pull, fs: Any, one: Found, name: str, found: Gat
         same = copied == one.size and _read(one.path, one.name, fs.info(one.path)).version == one.version
     except FileNotFoundError:
         same = False
+    except PermissionError:
+        path.unlink(missing_ok=True)
+        found.skipped.append(Skipped(label, "may not be read"))
+        return False
     if not same:
         path.unlink(missing_ok=True)
         found.counts["still_changing"] += 1

@@ -94,7 +94,3 @@ def _in_a_flag(text: str, place: int) -> bool:
     while place and "\U000e0000" <= text[place] <= "\U000e007f":
         place -= 1
     return text[place] == _FLAG
-
-
-def _byte_order_mark(text: str, place: int) -> bool:
-    return place == 0 and text[0] == "\ufeff"

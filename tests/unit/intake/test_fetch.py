@@ -247,3 +247,16 @@ def test_says_who_asks(source_server: Server, fetcher: Callable[..., Fetcher]) -
     assert agent.startswith("Ratchet/") and "data@example.org" in agent and "x-evil" not in source_server.asked[0].headers
     with pytest.raises(Unavailable, match="not JSON"):
         answer.json()
+
+
+@pytest.mark.parametrize("place", ["http:foo", "http:////[", "http://xn--/", "/" + "a" * 65_530])
+def test_a_redirect_to_no_address(source_server: Server, fetcher: Callable[..., Fetcher], place: str) -> None:
+    source_server.on("/x", Reply(302, headers={"Location": place}))
+    with pytest.raises(ConfigError, match="no address"):
+        fetcher().get(f"{source_server.url}/x")
+
+
+@pytest.mark.parametrize("url", ["http://xn--/", "http://[::1"])
+def test_a_link_to_no_address(fetcher: Callable[..., Fetcher], url: str) -> None:
+    with pytest.raises(ConfigError, match="no address"):
+        fetcher().get(url)

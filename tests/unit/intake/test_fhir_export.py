@@ -13,6 +13,7 @@ from source_server import Asked, Reply, Server, serving
 from pipelines.errors import ConfigError, NotAllowed, Unavailable
 from pipelines.intake.connectors import fhir_export, kinds
 from pipelines.intake.connectors.pull import Gathered, Pull, State
+from pipelines.intake.fetch import Fetcher
 from pipelines.source_config import FhirExport, Http
 
 TOKEN = "t0ken-of-the-server"
@@ -213,3 +214,26 @@ def test_a_token_that_is_missing_or_wrong(bulk: Bulk, gather: Callable[..., Gath
     monkeypatch.delenv("FHIR_TOKEN")
     with pytest.raises(ConfigError, match="FHIR_TOKEN"):
         gather()
+
+
+@pytest.mark.parametrize("told", ["0", "Fri, 31 Dec 1999 23:59:59 GMT"])
+def test_a_server_that_wants_to_be_asked_at_once_is_not(bulk: Bulk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: str) -> None:
+    monkeypatch.setattr(fhir_export, "POLL_SECONDS", 1.0)
+    bulk.server.on("/status/1", Reply(202, headers={"Retry-After": told}), Reply(202, headers={"Retry-After": told}), bulk.done)
+    pauses: list[float] = []
+    source, secret = config(bulk), {"Authorization": f"Bearer {TOKEN}"}
+    with Fetcher(source.http, source.url, secret_headers=secret, sleep=pauses.append) as fetcher:
+        fhir_export.gather(source, Pull(tmp_path, "2024-05-02", {}, {}, lambda _: None), fetcher)
+    assert pauses == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("place", ["http://[::1", "http:////[", "http://h:x/", "http://xn--/", "/a\x7f"])
+def test_a_status_address_that_is_none(bulk: Bulk, gather: Callable[..., Gathered], place: str) -> None:
+    bulk.server.on("/fhir/$export", Reply(202, headers={"Content-Location": place}))
+    with pytest.raises(ConfigError, match="no address"):
+        gather()
+
+
+def test_a_status_address_below_the_servers_own(bulk: Bulk, gather: Callable[..., Gathered]) -> None:
+    bulk.server.on("/fhir/$export", Reply(202, headers={"Content-Location": "/status/1"}))
+    assert len(gather().documents) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -126,3 +127,19 @@ def test_a_card_that_names_its_files(tmp_path: Path, gather: Callable[..., Gathe
     configs = "configs:\n- config_name: notes\n  data_files:\n  - split: train\n    path: rows.jsonl\n"
     (folder / "README.md").write_text(f"---\n{configs}---\n# Notes\n")
     assert ids(gather(folder=folder, config="notes")) == [0, 1]
+
+
+@pytest.mark.parametrize("row", ['{"id": "Jane Roe"}', '{"id": 2'], ids=["a value", "half a row"])
+def test_a_row_that_cannot_be_read_is_not_repeated(
+    tmp_path: Path, gather: Callable[..., Gathered], caplog: pytest.LogCaptureFixture, row: str
+) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "Jane Roe.jsonl").write_text('{"id": "1"}\n' + row + "\n")
+    features = "dataset_info:\n  features:\n  - name: id\n    dtype: int64\n"
+    (folder / "README.md").write_text(f"---\n{features}---\n# Notes\n")
+    logging.getLogger("datasets").setLevel(logging.WARNING)
+    with caplog.at_level(logging.INFO), pytest.raises(ConfigError, match="a row cannot be read") as caught:
+        gather(folder=folder)
+    assert "Jane" not in str(caught.value) + caplog.text
+    assert caught.value.__suppress_context__

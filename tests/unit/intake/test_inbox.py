@@ -192,3 +192,31 @@ def test_a_writer_that_holds_on_gets_its_file_back(site: Settings, box: Path, la
         monkeypatch.setattr(inbox, "_being_written", lambda path: path.parent != box)
         assert inbox.seal_quiet(site, "clinical") == []
         assert [path.name for path in box.iterdir()] == ["a.txt"] and (box / "a.txt").stat().st_nlink == 1
+
+
+def test_what_cannot_be_sealed_is_said_once_until_its_number_changes(
+    site: Settings, box: Path, later: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    (box / "folder").mkdir()
+    for _ in range(2):
+        inbox.seal_quiet(site, "clinical")
+    assert len(caplog.records) == 1
+    (box / "another").mkdir()
+    inbox.seal_quiet(site, "clinical")
+    assert [record.args for record in caplog.records] == [(1,), (2,)]
+    for name in ("folder", "another"):
+        (box / name).rmdir()
+    inbox.seal_quiet(site, "clinical")
+    assert len(caplog.records) == 2, "an inbox in order is nothing to warn of"
+    (box / "folder").mkdir()
+    (box / "another").mkdir()
+    inbox.seal_quiet(site, "clinical")
+    assert len(caplog.records) == 3
+
+
+def test_it_holds_from_the_day_that_the_site_goes_by(site: Settings, box: Path, later: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Settings, "day", lambda _: "2030-01-02")
+    (box / "a.txt").write_text("words")
+    inbox.seal_quiet(site.model_copy(update={"today": None}), "clinical")
+    (folder,) = landing.sealed(site, "clinical")
+    assert landing.verify(folder).effective == "2030-01-02"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -188,3 +189,66 @@ def test_options_come_from_the_variable_that_is_named(gather: Callable[..., Gath
 def test_a_store_without_its_package(gather: Callable[..., Gathered]) -> None:
     with pytest.raises(ConfigError, match="install s3fs"):
         gather(url="s3://bucket/in")
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, OSError], None]:
+    """`failing(name, error)`: reading this object fails after its first bytes."""
+    plain_open = fsspec.implementations.local.LocalFileSystem.open
+
+    def fail(name: str, error: OSError) -> None:
+        def open_(self: Any, path: str, *args: Any, **more: Any) -> Any:
+            reader = plain_open(self, path, *args, **more)
+            if path.endswith(name):
+                pieces = iter([b"o"])
+
+                def read(size: int) -> bytes:
+                    if (piece := next(pieces, None)) is None:
+                        raise error
+                    return piece
+
+                monkeypatch.setattr(reader, "read", read, raising=False)
+            return reader
+
+        monkeypatch.setattr(fsspec.implementations.local.LocalFileSystem, "open", open_)
+
+    return fail
+
+
+def test_an_object_that_may_not_be_read_is_skipped_and_tried_again(
+    inbox: Path, tmp_path: Path, gather: Callable[..., Gathered], failing: Callable[[str, OSError], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(inbox / "a.txt", "one")
+    put(inbox / "b.txt", "two")
+    failing("a.txt", PermissionError(errno.EACCES, "denied"))
+    found = gather()
+    assert taken(found) == {"b.txt": "two"} and [one.reason for one in found.skipped] == ["may not be read"]
+    assert [path.name for path in (tmp_path / "pull0").iterdir()] == ["b.txt"], "nothing of it is left"
+    assert found.note == "" and "a.txt" not in repr(found.skipped)
+    monkeypatch.undo()
+    assert taken(gather(found.watermark)) == {"a.txt": "one"}
+
+
+def test_a_prefix_that_fails_half_way_keeps_what_was_gathered(
+    inbox: Path, gather: Callable[..., Gathered], failing: Callable[[str, OSError], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(inbox / "a.txt", "one")
+    put(inbox / "b.txt", "two")
+    failing("b.txt", TimeoutError("away"))
+    found = gather()
+    assert taken(found) == {"a.txt": "one"} and "cannot be read (TimeoutError)" in found.note
+    with pytest.raises(Unavailable, match="TimeoutError"):
+        gather(found.watermark)
+    monkeypatch.undo()
+    assert taken(gather(found.watermark)) == {"b.txt": "two"}
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_our_own_full_disk_is_not_the_prefixs_fault(
+    inbox: Path, gather: Callable[..., Gathered], failing: Callable[[str, OSError], None], number: int
+) -> None:
+    put(inbox / "a.txt", "one")
+    put(inbox / "b.txt", "two")
+    failing("b.txt", OSError(number, "no room"))
+    with pytest.raises(OSError, match="no room"):
+        gather()

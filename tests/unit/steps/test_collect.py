@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -251,6 +252,8 @@ def test_two_hosts_without_a_common_lock_deliver_once(site: Settings, inbox: Pat
             outcomes.append(collect.collect(site, "law", "inbox")["state"])
         except Conflict:
             outcomes.append("conflict")
+        except Exception as error:
+            outcomes.append(repr(error))
 
     threads = [threading.Thread(target=run) for _ in range(2)]
     for thread in threads:
@@ -258,6 +261,20 @@ def test_two_hosts_without_a_common_lock_deliver_once(site: Settings, inbox: Pat
     for thread in threads:
         thread.join()
     assert sorted(outcomes) == ["conflict", "delivered"] and len(arrivals(site)) == 1 and hidden(site) == []
+
+
+def test_a_folder_of_another_host_may_go_while_it_is_looked_at(site: Settings, inbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = site.landing_zone / "law" / ".collect-inbox-0123abcd-x"
+    gone.mkdir(parents=True)
+    age = collect._age
+
+    def just_gone(path: Path) -> float:
+        shutil.rmtree(path, ignore_errors=True)
+        return age(path)
+
+    monkeypatch.setattr(collect, "_age", just_gone)
+    put(inbox, "a.txt", "one")
+    assert collect.collect(site, "law", "inbox")["state"] == "delivered"
 
 
 def test_leftovers_of_another_host_stay_for_a_day(site: Settings, inbox: Path) -> None:
@@ -399,7 +416,7 @@ def test_the_command(site: Settings, inbox: Path, monkeypatch: pytest.MonkeyPatc
 
     from pipelines import cli
 
-    monkeypatch.setattr(cli, "load_settings", lambda: site)
+    monkeypatch.setattr("pipelines.cli.corpus.load_settings", lambda: site)
     run: Callable[..., Any] = CliRunner().invoke
     put(inbox, "a.txt", "one")
     done = run(cli.app, ["collect", "law", "--json"])
