@@ -12,15 +12,13 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime
 from typing import Any
 
-import orjson
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from pipelines.config import Settings, load_settings
-from pipelines.errors import BadInput, NotAllowed, NotFound, RatchetError
+from pipelines.errors import NotAllowed, NotFound, RatchetError
 from pipelines.masking import direct
 from pipelines.serving import shapes, traffic, upload
 from pipelines.serving.answer import Answer, Parts, conclude
@@ -68,14 +66,14 @@ class Gateway:
         """One question. Every outcome after the caller and the domain are known leaves a line in the traffic log."""
         began = time.perf_counter()
         key = await self.authenticate(request)
-        asked = shapes.read_request(await _body(request))
+        asked = shapes.parse(shapes.ChatRequest, await shapes.body(request, BODY_BYTES), "see OpenAI's chat completions")
         domain = asked.model.split("/")[0]
         if not key.may(domain):
             raise NotAllowed(f"the key of {key.name} may not ask this model", where="model", todo="ask the platform engineer")
         request_id = uuid.uuid4().hex
         parts, canary, status = None, False, 200
         try:
-            question, as_of = asked.question(), asked.day(self.today())
+            question, as_of = asked.question(), asked.day(self.settings.day())
             parts, canary = await self._parts(asked.model, key, request_id)
             try:
                 answer = await self._answer(question, as_of, parts, began)
@@ -98,7 +96,7 @@ class Gateway:
         if asked.stream:
             events = b"".join(shapes.chunks(answer, request_id, asked.model, facts))
             return Response(events, media_type="text/event-stream", headers={**headers, "Cache-Control": "no-cache"})
-        return _json(200, shapes.completion(answer, request_id, asked.model, facts), headers)
+        return shapes.reply(200, shapes.completion(answer, request_id, asked.model, facts), headers)
 
     async def _parts(self, model: str, key: Key, request_id: str) -> tuple[Parts, bool]:
         if "/" in model:
@@ -158,7 +156,7 @@ class Gateway:
     async def models(self, request: Request) -> Response:
         """The domains this key may ask, and their live releases."""
         key = await self.authenticate(request)
-        return _json(200, {"object": "list", "data": self._models(key)})
+        return shapes.reply(200, {"object": "list", "data": self._models(key)})
 
     async def model(self, request: Request) -> Response:
         """One of `models`."""
@@ -166,8 +164,8 @@ class Gateway:
         wanted = request.path_params["name"]
         for found in self._models(key):
             if found["id"] == wanted:
-                return _json(200, found)
-        raise NotFound(f"there is no model {wanted!r}", todo="GET /v1/models lists those you may use")
+                return shapes.reply(200, found)
+        raise shapes.NoModel(f"there is no model {wanted!r}", todo="GET /v1/models lists those you may use")
 
     def _models(self, key: Key) -> list[dict[str, Any]]:
         rows = []
@@ -179,7 +177,7 @@ class Gateway:
 
     async def alive(self, _request: Request) -> Response:
         """200 while the process runs."""
-        return _json(200, {"status": "ok"})
+        return shapes.reply(200, {"status": "ok"})
 
     async def ready(self, _request: Request) -> Response:
         """200 when every live release can be answered with; says which are live, and what is wrong, without any text."""
@@ -200,15 +198,11 @@ class Gateway:
                 for route in routes
             },
         }
-        return _json(200 if good else 503, body)
+        return shapes.reply(200 if good else 503, body)
 
     async def metrics(self, _request: Request) -> Response:
         """Prometheus' text format."""
         return Response(generate_latest(self.registry), media_type="text/plain; version=0.0.4; charset=utf-8")
-
-    def today(self) -> str:
-        """ISO date, UTC."""
-        return self.settings.today or datetime.now(UTC).date().isoformat()
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -229,13 +223,13 @@ def create_app(settings: Settings) -> FastAPI:
     async def _expected(_request: Request, error: Exception) -> Response:
         assert isinstance(error, RatchetError)  # noqa: S101 - what the handler is registered for
         status, body = shapes.fault(error)
-        return _json(status, body, {"Retry-After": "2"} if status == 503 else None)
+        return shapes.reply(status, body, {"Retry-After": "2"} if status == 503 else None)
 
     @app.exception_handler(404)
     @app.exception_handler(405)
     async def _no_such_path(request: Request, _error: Exception) -> Response:
-        status, body = shapes.fault(NotFound(f"there is no {request.method} {request.url.path}", todo="see docs/api"))
-        return _json(status, body | {"error": {**body["error"], "code": "not_found"}})
+        todo = "there are POST /v1/chat/completions, GET /v1/models and, for uploads, /v1/arrivals: see docs/collect.md"
+        return shapes.reply(*shapes.fault(NotFound(f"there is no {request.method} {request.url.path}", todo=todo)))
 
     @app.exception_handler(Exception)
     async def _unexpected(_request: Request, error: Exception) -> Response:
@@ -245,7 +239,7 @@ def create_app(settings: Settings) -> FastAPI:
             frame = frame.tb_next
         place = f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}" if frame else "unknown"
         log.error("unexpected %s at %s", type(error).__name__, place)
-        return _json(500, shapes.fault(RatchetError("an unexpected error; it was logged"))[1])
+        return shapes.reply(*shapes.fault(RatchetError("an unexpected error; it was logged")))
 
     return app
 
@@ -270,27 +264,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await gateway.server.close()
         await gateway.releases.close()
         gateway.traffic.close()
-
-
-async def _body(request: Request) -> bytes:
-    """The whole body. TooLarge beyond the limit, without reading on."""
-    too_large = shapes.TooLarge(f"the body is larger than {BODY_BYTES // 1024} KiB", where="body")
-    if int(request.headers.get("content-length") or 0) > BODY_BYTES:
-        raise too_large
-    parts: list[bytes] = []
-    size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > BODY_BYTES:
-            raise too_large
-        parts.append(part)
-    if not size:
-        raise BadInput("the body is empty", where="body", todo="send JSON")
-    return b"".join(parts)
-
-
-def _json(status: int, value: object, headers: dict[str, str] | None = None) -> Response:
-    return Response(orjson.dumps(value), status, headers, media_type="application/json")
 
 
 def main() -> None:

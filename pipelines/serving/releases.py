@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from sqlalchemy import select
 
 from pipelines.config import Settings, domain_names, load_domain
-from pipelines.errors import NotFound, RatchetError, Unavailable
+from pipelines.errors import RatchetError, Unavailable
 from pipelines.registry import candidates
 from pipelines.serving import client
 from pipelines.serving.answer import LookUp, Parts, look_up, open_parts
+from pipelines.serving.shapes import NoModel
 from pipelines.state.database import reading
 from pipelines.state.models import Candidate, Pointer
 
@@ -94,12 +95,12 @@ class Releases:
     def pick(self, domain: str, request_id: str) -> tuple[Parts, bool]:
         """(parts, whether they are the canary's) for one request; its random id (hex) decides.
 
-        NotFound for no such domain, Unavailable without a live release.
+        NoModel for no such domain, Unavailable without a live release.
         """
         route = self.routes.get(domain)
         if route is None or (route.live is None and route.wanted is None):
             if route is None and domain not in domain_names(self.settings):
-                raise NotFound(f"there is no model {domain!r}", todo="GET /v1/models lists those you may use")
+                raise NoModel(f"there is no model {domain!r}", todo="GET /v1/models lists those you may use")
             todo = f"deliver an arrival and approve its candidate; `ratchet live {domain}` shows the state"
             raise Unavailable(f"{domain} has no live release", todo=todo)
         if route.canary is not None and int(request_id[:8], 16) < route.canary_share * 2**32:
@@ -114,11 +115,11 @@ class Releases:
         return route.live
 
     async def named(self, release: str, *, any_state: bool) -> tuple[Parts, bool]:
-        """The parts of an exact release. NotFound unless it is, or was, live, or `any_state` allows any candidate."""
+        """The parts of an exact release. NoModel unless it is, or was, live, or `any_state` allows any candidate."""
         route = self.routes.get(release.split("/")[0])
         row = await asyncio.to_thread(self._row, release)
         if row is None or not (any_state or row.state in ("live", "retired")):
-            raise NotFound(f"there is no model {release!r}", todo="GET /v1/models lists those you may use")
+            raise NoModel(f"there is no model {release!r}", todo="GET /v1/models lists those you may use")
         parts = await self._opened(release)
         return parts, route is not None and route.canary is parts
 

@@ -1,19 +1,22 @@
-"""OpenAI's shapes: the request we read, the answers and errors we write."""
+"""OpenAI's shapes: the requests we read, the answers and errors we write."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
 from datetime import date
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import orjson
+from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipelines.errors import BadInput, Conflict, NotAllowed, NotFound, RatchetError, Unavailable
 from pipelines.serving.answer import Answer
 
 QUESTION_CHARACTERS = 2000
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class TextPart(BaseModel):
@@ -68,14 +71,36 @@ class ChatRequest(BaseModel):
             raise BadInput("not a day of the calendar", where="as_of", todo="write it as YYYY-MM-DD") from None
 
 
-def read_request(body: bytes) -> ChatRequest:
+async def body(request: Request, limit: int, *, empty_ok: bool = False) -> bytes:
+    """The whole body. TooLarge beyond `limit` bytes, without reading on."""
+    too_large = TooLarge(f"the body is larger than {limit // 1024} KiB", where="body")
+    if int(request.headers.get("content-length") or 0) > limit:
+        raise too_large
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit:
+            raise too_large
+        parts.append(part)
+    if not size and not empty_ok:
+        raise BadInput("the body is empty", where="body", todo="send JSON")
+    return b"".join(parts)
+
+
+def parse(model: type[Model], body: bytes, todo: str) -> Model:
     """Parse and check a body. BadInput names the field and the fault and never quotes the value."""
     try:
-        return ChatRequest.model_validate_json(body)
+        return model.model_validate_json(body)
     except ValidationError as error:
         fault = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in fault["loc"])
-        raise BadInput(str(fault["msg"]), where=where or "body", todo="see OpenAI's chat completions") from None
+        raise BadInput(str(fault["msg"]), where=where or "body", todo=todo) from None
+
+
+def reply(status: int, value: object, headers: dict[str, str] | None = None) -> Response:
+    """An answer in JSON."""
+    return Response(orjson.dumps(value), status, headers, media_type="application/json")
 
 
 def completion(answer: Answer, request_id: str, model: str, facts: dict[str, Any]) -> dict[str, Any]:
@@ -139,7 +164,8 @@ def fault(error: RatchetError) -> tuple[int, dict[str, Any]]:
         (NoKey, (401, "invalid_request_error", "invalid_api_key")),
         (TooLarge, (413, "invalid_request_error", "request_too_large")),
         (NotAllowed, (403, "permission_error", "not_allowed")),
-        (NotFound, (404, "invalid_request_error", "model_not_found")),
+        (NoModel, (404, "invalid_request_error", "model_not_found")),
+        (NotFound, (404, "invalid_request_error", "not_found")),
         (BadInput, (400, "invalid_request_error", "invalid_value")),
         (Conflict, (409, "invalid_request_error", "conflict")),
         (Unavailable, (503, "server_error", "unavailable")),
@@ -153,6 +179,10 @@ def fault(error: RatchetError) -> tuple[int, dict[str, Any]]:
 
 class NoKey(NotAllowed):
     """No key, or one that is not ours."""
+
+
+class NoModel(NotFound):
+    """A model that does not exist, or not for this caller."""
 
 
 class TooLarge(BadInput):

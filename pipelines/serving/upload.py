@@ -14,13 +14,12 @@ import hashlib
 import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-import orjson
 from fastapi import FastAPI, Request, Response
-from pydantic import Field, ValidationError
+from pydantic import Field
+from sqlalchemy import select
 from starlette.requests import ClientDisconnect
 
 from pipelines.config import DomainConfig, Settings, Strict, domain_names, load_domain
@@ -30,11 +29,13 @@ from pipelines.intake import uploads
 from pipelines.serving import shapes
 from pipelines.serving.keys import Key
 from pipelines.state.database import transaction
+from pipelines.state.models import AuditEvent
 
 PIECE = 1 << 20
 IDLE_SECONDS = 60.0
 SEAL_BYTES = 16_384
 CLEAN_SECONDS = 3600.0
+ACTION = "arrival.uploaded"
 
 Authenticate = Callable[[Request], Awaitable[Key]]
 Handler = Callable[[Request], Awaitable[Response]]
@@ -86,19 +87,19 @@ class _Routes:
             await asyncio.to_thread(uploads.keep, upload, part, name)
         finally:
             await asyncio.to_thread(part.unlink, missing_ok=True)
-        return _json(201, {"name": name, "bytes": size, "sha256": digest})
+        return shapes.reply(201, {"name": name, "bytes": size, "sha256": digest})
 
     async def seal(self, request: Request) -> Response:
         upload = await self._upload(request)
         domain = request.path_params["domain"]
         await asyncio.to_thread(self._domain, domain)
-        asked = _read(await _small_body(request))
-        effective = asked.effective or self._settings.today or datetime.now(UTC).date().isoformat()
+        body = await shapes.body(request, SEAL_BYTES, empty_ok=True)
+        asked = shapes.parse(Sealing, body or b"{}", 'send {"source": "...", "effective": "YYYY-MM-DD"}')
+        effective = asked.effective or self._settings.day()
         told, fresh = await asyncio.to_thread(uploads.seal, upload, source=asked.source, effective=effective)
-        if fresh:
-            detail = {"seal": told["seal"], "files": told["files"], "source": asked.source}
-            await asyncio.to_thread(self._record, upload.uploader, "arrival.uploaded", f"{domain}/{told['folder']}", True, detail)
-        return _json(201 if fresh else 200, {"domain": domain, **told})
+        if told["folder"] is not None:
+            await asyncio.to_thread(self._record_once, upload.uploader, f"{domain}/{told['folder']}", told)
+        return shapes.reply(201 if fresh else 200, {"domain": domain, **told})
 
     async def _upload(self, request: Request) -> uploads.Upload:
         """Who uploads what to where. NotAllowed, audited, without the right to deliver there."""
@@ -107,7 +108,7 @@ class _Routes:
         uploader = f"key:{key.name}"
         if not key.may_deliver(domain):
             subject = domain if re.fullmatch(r"[a-z][a-z0-9_]{0,39}", domain) else "an impossible domain"
-            await asyncio.to_thread(self._record, uploader, "arrival.uploaded", subject, False, {})
+            await asyncio.to_thread(self._record_refused, uploader, subject)
             raise NotAllowed(f"the key of {key.name} may not deliver there", where="domain", todo="ask the platform engineer")
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", upload_id):
             raise BadInput("not an upload id", where="upload_id", todo="up to 64 letters, digits, dots, underscores, hyphens")
@@ -120,9 +121,18 @@ class _Routes:
             # What is wrong with it, and where the file lies, is the site's own affair.
             raise Unavailable("this domain is not in order", todo="tell the platform engineer") from None
 
-    def _record(self, actor: str, action: str, subject: str, allowed: bool, detail: dict[str, Any]) -> None:
+    def _record_once(self, uploader: str, subject: str, told: dict[str, Any]) -> None:
+        """Record what was sealed, whichever call finds it unrecorded: the one that sealed it may have died before it came to this."""
+        same = (AuditEvent.action == ACTION, AuditEvent.subject == subject, AuditEvent.actor == uploader)
         with transaction(self._settings) as session:
-            audit.record(session, actor=actor, action=action, subject=subject, allowed=allowed, detail=detail)
+            if session.scalar(select(AuditEvent.seq).where(*same)) is None:
+                # Not the caller's `source`: one who asks again may say another than was sealed.
+                detail = {"seal": told["seal"], "files": told["files"]}
+                audit.record(session, actor=uploader, action=ACTION, subject=subject, detail=detail)
+
+    def _record_refused(self, uploader: str, subject: str) -> None:
+        with transaction(self._settings) as session:
+            audit.record(session, actor=uploader, action=ACTION, subject=subject, allowed=False)
 
 
 def _answered(handler: Handler) -> Handler:
@@ -141,9 +151,7 @@ def _answered(handler: Handler) -> Handler:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             found = Unavailable("the disk is full" if full else "the landing zone cannot be written", todo="try again later")
         status, body = shapes.fault(found)
-        if status == 404:
-            body["error"]["code"] = "not_found"
-        return _json(status, body, {"Connection": "close"} | ({"Retry-After": "60"} if status == 503 else {}))
+        return shapes.reply(status, body, {"Connection": "close"} | ({"Retry-After": "60"} if status == 503 else {}))
 
     return answer
 
@@ -184,25 +192,3 @@ async def _receive(request: Request, part: Path, limit: int, too_large: RatchetE
                 held.clear()
         await asyncio.to_thread(flush, bytes(held))
     return size, digest.hexdigest()
-
-
-async def _small_body(request: Request) -> bytes:
-    body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > SEAL_BYTES:
-            raise shapes.TooLarge("the body is too long", where="body")
-    return body
-
-
-def _read(body: bytes) -> Sealing:
-    try:
-        return Sealing.model_validate_json(body or b"{}")
-    except ValidationError as error:
-        fault = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(str(part) for part in fault["loc"]) or "body"
-        raise BadInput(str(fault["msg"]), where=where, todo='send {"source": "...", "effective": "YYYY-MM-DD"}') from None
-
-
-def _json(status: int, value: object, headers: dict[str, str] | None = None) -> Response:
-    return Response(orjson.dumps(value), status, headers, media_type="application/json")

@@ -84,14 +84,17 @@ def _versions(settings: Settings) -> str:
 
     with reading(settings) as session:
         rows = session.execute(select(DatasetVersion.domain, DatasetVersion.id, DatasetVersion.snapshot_id)).all()
-    faults = []
-    for domain in sorted({row.domain for row in rows}):
+    lost, orphans = [], []
+    # Also domains without an entry: a tag may be all that a killed first publish has left.
+    for domain in sorted({row.domain for row in rows} | set(domain_names(settings))):
         tags = warehouse.versions(settings, domain)
         entered = {name: snapshot for where, name, snapshot in rows if where == domain}
-        faults += [f"{name} has lost its tag" for name, snapshot in entered.items() if str(tags.get(name)) != snapshot]
-        faults += [f"{name} was tagged, but not entered: clear its publish task, or restore again" for name in tags.keys() - entered.keys()]
-    if faults:
-        raise RatchetError("; ".join(faults), todo="restore the warehouse from a backup; the snapshot ids are in `ratchet datasets list`")
+        lost += [f"{name} has lost its tag" for name, snapshot in entered.items() if str(tags.get(name)) != snapshot]
+        orphans += [f"{name} was tagged, but not entered" for name in tags.keys() - entered.keys()]
+    todo = ["restore the warehouse from a backup; the snapshot ids are in `ratchet datasets list`"] if lost else []
+    todo += ["for what was not entered, if no publish runs now: clear its publish task, or restore again"] if orphans else []
+    if todo:
+        raise RatchetError("; ".join(lost + sorted(orphans)), todo="; ".join(todo))
     return f"{len(rows)} versions, every tag in its place"
 
 

@@ -14,7 +14,7 @@ from pipelines.corpus.documents import Document, document
 from pipelines.errors import BadInput, ConfigError, NotFound
 from pipelines.manifest import sha256_folder
 from pipelines.retrieval import embed
-from pipelines.retrieval.index import Index, build
+from pipelines.retrieval.index import Index, _fuse, build
 
 SHARED = Path(os.environ.get("RATCHET_SHARED_DATA", PROJECT.parent / "shared" / "data"))
 
@@ -70,6 +70,18 @@ def index(folder: Path) -> Index:
 def test_a_question_naming_a_year_finds_that_year_among_same_template_lines(index: Index, year: int) -> None:
     for question in (f"What is the exempt consumer lease threshold in {year}?", f"Above which amount is a lease exempt in {year}?"):
         assert index.search(question, as_of="2020-01-01", k=2)[0].key == f"9013-2-e-Interp-9-{year}"
+
+
+def test_scores_are_added_and_not_reciprocal_ranks() -> None:
+    """ADR 5: far nearer in meaning outweighs a hair's breadth more of the words, though ranks would call it the other way about."""
+
+    def row(place: int, **score: float) -> dict[str, Any]:
+        texts = {"key": f"k{place}", "title": "", "text": "", "paragraph": "", "valid_from": "", "valid_to": ""}
+        return {**texts, "place": place, **score}
+
+    near = [row(1, _distance=0.1), row(2, _distance=0.8), row(3, _distance=0.9)]
+    words = [row(2, _score=2.0), row(3, _score=1.95), row(1, _score=1.9)]
+    assert [passage.key for passage in _fuse(near, words, "Who signs?")] == ["k1", "k2", "k3"]
 
 
 def test_words_find_what_no_number_names(index: Index) -> None:

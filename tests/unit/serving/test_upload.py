@@ -23,6 +23,7 @@ from fastapi import FastAPI
 from sqlalchemy import select
 
 from pipelines.config import PROJECT, Settings
+from pipelines.errors import Unavailable
 from pipelines.intake import landing, uploads
 from pipelines.serving import upload
 from pipelines.serving.gateway import Gateway, create_app
@@ -92,6 +93,13 @@ def hidden(settings: Settings) -> list[str]:
     return sorted(path.name for path in root.iterdir() if path.name.startswith(".")) if root.is_dir() else []
 
 
+def uploaded(settings: Settings) -> list[tuple[str, dict[str, Any]]]:
+    """What the audit log says of uploads that were allowed."""
+    with reading(settings) as session:
+        rows = session.scalars(select(AuditEvent).where(AuditEvent.action == "arrival.uploaded", AuditEvent.allowed.is_(True)))
+        return [(row.subject, row.detail) for row in rows]
+
+
 def test_files_then_a_seal_make_an_arrival(settings: Settings, put: Call, seal: Call) -> None:
     body = b"<regulation/>" * 200_000
     made = put("a.xml", body)
@@ -118,7 +126,7 @@ def test_the_same_seal_again_gives_the_same_answer(settings: Settings, put: Call
     put("a.xml", b"<a/>")
     first, again = seal(effective="2024-05-01"), seal(effective="2024-05-01")
     assert (first.status_code, again.status_code) == (201, 200) and first.json() == again.json()
-    assert len(landing.sealed(settings, "regulatory")) == 1
+    assert len(landing.sealed(settings, "regulatory")) == 1 and len(uploaded(settings)) == 1
     late = put("b.xml", b"<b/>")
     assert (late.status_code, late.json()["error"]["code"]) == (409, "conflict")
 
@@ -126,7 +134,7 @@ def test_the_same_seal_again_gives_the_same_answer(settings: Settings, put: Call
 def test_a_file_sent_again_replaces_itself(settings: Settings, put: Call, seal: Call) -> None:
     put("a.xml", b"<a/>")
     put("a.xml", b"<mended/>")
-    seal()
+    assert seal().json()["effective"] == settings.day()
     [folder] = landing.sealed(settings, "regulatory")
     assert (folder / "a.xml").read_bytes() == b"<mended/>" and landing.verify(folder).files[0].bytes == 9
 
@@ -204,6 +212,15 @@ def test_a_seal_that_says_nonsense(put: Call, seal: Call, body: dict[str, str]) 
     assert seal().status_code == 201, "the upload is unharmed"
 
 
+def test_a_seal_that_says_too_much(address: str, key: str, put: Call, seal: Call) -> None:
+    put("a.xml", b"<a/>")
+    where, headers = f"{address}/v1/arrivals/regulatory/one", {"Authorization": f"Bearer {key}"}
+    declared = httpx.post(where, content=b"x" * (upload.SEAL_BYTES + 1), headers=headers, trust_env=False)
+    streamed = httpx.post(where, content=iter([b"x" * (upload.SEAL_BYTES + 1)]), headers=headers, trust_env=False)
+    assert [answer.json()["error"]["code"] for answer in (declared, streamed)] == ["request_too_large"] * 2
+    assert httpx.post(where, headers=headers, trust_env=False).status_code == 201, "an empty body is as good as {}"
+
+
 def test_too_large_with_and_without_a_length(settings: Settings, address: str, put: Call, key: str) -> None:
     assert put("a.xml", b"x" * 51_000_000).status_code == 413
     headers = {"Authorization": f"Bearer {key}", "X-Content-SHA256": "0" * 64}
@@ -266,6 +283,7 @@ def test_sealed_from_two_sides_at_once(settings: Settings, put: Call, seal: Call
         thread.join()
     assert sorted(answer.status_code for answer in answers) == [200] * 5 + [201]
     assert len({answer.text for answer in answers}) == 1 and len(landing.sealed(settings, "regulatory")) == 1
+    assert len(uploaded(settings)) == 1
 
 
 KILL = """
@@ -300,9 +318,25 @@ def test_a_kill_while_sealing_makes_one_arrival(settings: Settings, put: Call, s
     environ = {**os.environ, "PYTHONPATH": str(PROJECT)}
     done = subprocess.run([sys.executable, "-c", KILL, root, point], env=environ, cwd=PROJECT, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
-    told = seal(source="legal team", effective="2024-05-01")
-    assert told.status_code in (200, 201)
-    assert [folder.name for folder in landing.sealed(settings, "regulatory")] == [told.json()["folder"]]
+    # Another source and date: what was sealed stands, and is what the audit log says.
+    told = seal(source="another team", effective="2024-06-01")
+    assert told.status_code in (200, 201) and told.json()["effective"] == "2024-05-01"
+    assert seal().status_code == 200
+    [folder] = landing.sealed(settings, "regulatory")
+    assert folder.name == told.json()["folder"]
+    assert uploaded(settings) == [(f"regulatory/{folder.name}", {"seal": landing.read_seal(folder).hash, "files": 1})]
+
+
+def test_a_database_away_while_sealing_loses_no_record(settings: Settings, put: Call, seal: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: Any, **__: Any) -> None:
+        raise Unavailable("the control database does not answer")
+
+    put("a.xml", b"<a/>")
+    with monkeypatch.context() as patch:
+        patch.setattr(upload, "transaction", away)
+        assert seal().status_code == 503
+    assert len(landing.sealed(settings, "regulatory")) == 1 and uploaded(settings) == []
+    assert seal().status_code == 200 and len(uploaded(settings)) == 1
 
 
 def test_what_is_abandoned_goes_after_a_day(settings: Settings, put: Call, seal: Call) -> None:
@@ -342,7 +376,7 @@ def test_the_key_command_gives_the_right(settings: Settings, monkeypatch: pytest
 
     from pipelines import cli
 
-    monkeypatch.setattr(cli, "load_settings", lambda: settings)
+    monkeypatch.setattr("pipelines.cli.site.load_settings", lambda: settings)
     done = CliRunner().invoke(cli.app, ["key", "press", "--deliver", "regulatory"])
     found = KeyRing(settings).find(done.output.strip())
     assert found is not None and found.may_deliver("regulatory") and not found.may("regulatory") and not found.may_deliver("clinical")
