@@ -10,7 +10,7 @@ import difflib
 import os
 import re
 from collections.abc import Mapping
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
@@ -83,6 +83,10 @@ class Settings(Strict):
     def secrets(self) -> Path:
         """Generated keys, readable by the owner only."""
         return self.var / "secrets"
+
+    def day(self) -> str:
+        """Today's ISO date, UTC, unless it is fixed."""
+        return self.today or datetime.now(UTC).date().isoformat()
 
     def url(self, service: Literal["airflow", "mlflow", "triton_http", "triton_grpc", "triton_metrics", "gateway"]) -> str:
         """`http://host:port` of a service (gRPC: without the scheme)."""

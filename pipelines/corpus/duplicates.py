@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import delete, select
@@ -24,7 +24,7 @@ from pipelines.corpus.chain import part_of
 from pipelines.corpus.documents import FOREVER, Document
 from pipelines.manifest import sha256
 from pipelines.state.database import reading, transaction
-from pipelines.state.models import ChainLink, SignatureBand, TextSignature
+from pipelines.state.models import Arrival, ChainLink, SignatureBand, TextSignature
 
 if TYPE_CHECKING:
     from pipelines.corpus.near import Signature
@@ -203,10 +203,23 @@ def rebuild(settings: Settings, domain: DomainConfig, documents: Iterable[Docume
             signs[row.key] = Sign(row.key, _text(row), row.valid_from, near.signature(row.text) if compared else None)
             owners[row.key] = row.arrival_id
     with transaction(settings) as session:
+        _link_again(session, domain.domain, signs, owners)
         session.execute(delete(SignatureBand).where(SignatureBand.domain == domain.domain))
         session.execute(delete(TextSignature).where(TextSignature.domain == domain.domain))
         _enter(session, domain.domain, signs, owners, "")
     return len(signs)
+
+
+def _link_again(session: Session, domain: str, signs: dict[str, Sign], owners: dict[str, str]) -> None:
+    """Keys that the version lacks because their text is another key's: without the link it would be lost when the other changes."""
+    stored = dict(signs)
+    by_text = {sign.text: sign for sign in signs.values()}
+    mine = select(TextSignature).join(Arrival, Arrival.id == TextSignature.arrival_id)
+    for row in session.scalars(mine.where(TextSignature.domain == domain, Arrival.undone_by.is_(None))):
+        twin = by_text.get(row.text) or stored.get(row.linked_to or "")
+        if row.key not in stored and twin is not None:
+            signs[row.key] = replace(_sign(row), linked_to=twin.key)
+            owners[row.key] = row.arrival_id
 
 
 def _text(row: Document) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
-import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING
 from pipelines.config import Settings
 from pipelines.errors import MaskingFailed
 from pipelines.governance.keyfile import read_or_draw
+from pipelines.governance.naming import normal
 from pipelines.state.models import now
 
 if TYPE_CHECKING:
@@ -126,8 +126,8 @@ class Keys:
     def _lookup(self, domain: str, names: Sequence[str]) -> str:
         import hmac
 
-        normal = "\0".join(" ".join(unicodedata.normalize("NFKC", name).casefold().split()) for name in names)
-        return hmac.new(self._mac, f"{domain}\0{normal}".encode(), "sha256").hexdigest()
+        # As the masker has it: who shares a surrogate shares a key, else an erasure under one spelling would leave the other readable.
+        return hmac.new(self._mac, f"{domain}\0{normal(names)}".encode(), "sha256").hexdigest()
 
     def _lock(self, subject: str, key: bytes) -> bytes:
         nonce = secrets.token_bytes(_NONCE)

@@ -16,16 +16,13 @@ import regex  # type: ignore[import-untyped]
 
 from pipelines.masking import names, numbers, patterns, postcodes, tidy
 from pipelines.masking.postcodes import Finding
-from pipelines.masking.taggers import SHIPPED, tagger
+from pipelines.masking.taggers import MODEL_KINDS, SHIPPED, tagger
 
 FLAGS = regex.MULTILINE
 """Case counts: a capital is how a name shows."""
 PATTERN_SECONDS = 20.0
 SURE = 0.98
 """The score that a name in lower case needs among words with capitals."""
-
-
-_MODEL_KINDS = {"NAME": "NAME", "PLACE": "PLACE", "ORG": "ORGANISATION", "ADDRESS": "ADDRESS"}
 
 
 @lru_cache(maxsize=4)
@@ -38,7 +35,7 @@ def engine(profile: str, also: tuple[str, ...] = (), recogniser: str = SHIPPED) 
         from presidio_analyzer.predefined_recognizers import CreditCardRecognizer
 
     public = profile == "public"
-    wanted = frozenset(also) if public else frozenset(_MODEL_KINDS.values())
+    wanted = frozenset(also) if public else frozenset(MODEL_KINDS.values())
     table = patterns.PUBLIC_PATTERNS if public else patterns.PATTERNS + patterns.CASE_PATTERNS
     if public:
         table += tuple(row for row in patterns.PATTERNS + patterns.CASE_PATTERNS + patterns.ACCOUNT_PATTERNS if row[0] in wanted)
@@ -53,13 +50,13 @@ def engine(profile: str, also: tuple[str, ...] = (), recogniser: str = SHIPPED) 
         ]
     if "NAME" in wanted:
         recognizers.append(_recognizer("titles and lists", ["NAME"], lambda text: ((*span, "NAME", 0.8) for span in names.find(text))))
-    if wanted & frozenset(_MODEL_KINDS.values()):
+    if wanted & frozenset(MODEL_KINDS.values()):
         model = tagger(recogniser)
 
         def tagged(text: str) -> Iterator[Finding]:
             found: list[Finding] = []
             for one in model.find([text])[0]:
-                kept = tidy.trimmed(text, one.start, one.end, kind := _MODEL_KINDS[one.label])
+                kept = tidy.trimmed(text, one.start, one.end, kind := MODEL_KINDS[one.label])
                 if kept and kind in wanted and not (kind == "NAME" and one.score < SURE and tidy.is_odd_one_out(text, *kept)):
                     found.append((*kept, kind, one.score))
             for start, end, kind, score in postcodes.joined(text, found):
@@ -67,7 +64,7 @@ def engine(profile: str, also: tuple[str, ...] = (), recogniser: str = SHIPPED) 
                 if kind in ("PLACE", "ADDRESS"):
                     yield from ((*code, "ZIP", 0.8) for code in postcodes.beside(text, start, end))
 
-        recognizers.append(_recognizer(recogniser, (wanted & frozenset(_MODEL_KINDS.values())) | {"ZIP"}, tagged))
+        recognizers.append(_recognizer(recogniser, (wanted & frozenset(MODEL_KINDS.values())) | {"ZIP"}, tagged))
     registry = RecognizerRegistry(recognizers=recognizers, supported_languages=["en"])
     return AnalyzerEngine(registry=registry, nlp_engine=_blank_pipeline(), supported_languages=["en"])
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pipelines.config import Settings
 from pipelines.errors import MaskingFailed
+from pipelines.manifest import lock_hash
 from pipelines.masking import labelled, score
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ def recall(settings: Settings, masker: Masker) -> dict[str, float]:
         return kept
     found = measure(masker)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{id(found)}.tmp")
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
     temporary.write_text(json.dumps(found, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     temporary.replace(path)
     return found
@@ -62,12 +64,12 @@ def measure(masker: Masker) -> dict[str, float]:
 
 
 def _key(masker: Masker) -> str:
-    """What determines the result: the profile, the model's weights, and every module that finds or labels."""
-    from pipelines.masking.taggers import tagger
+    """What determines the result: the profile, the model's weights, and every module that finds or labels, ours and the libraries'."""
+    from pipelines.masking.taggers import is_used, tagger
 
     privacy = masker.privacy
-    digest = hashlib.sha256(f"{VERSION} {privacy.profile} {sorted(privacy.also)} {TEXTS} {SEED}".encode())
-    if privacy.profile != "public" or privacy.also:
+    digest = hashlib.sha256(f"{VERSION} {privacy.profile} {sorted(privacy.also)} {TEXTS} {SEED} {lock_hash()}".encode())
+    if is_used(privacy):
         digest.update(f"{privacy.recogniser} {tagger(privacy.recogniser).sha256}".encode())
     for file in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(file.read_bytes())

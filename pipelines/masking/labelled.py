@@ -14,9 +14,9 @@ from pipelines.config import Privacy
 from pipelines.masking.recogniser import pools
 from pipelines.masking.recogniser.generate import Example
 from pipelines.masking.recogniser.slots import Filler
+from pipelines.masking.taggers import MODEL_KINDS
 
 _SLOT: Final = re.compile(r"\{(\w+)\}")
-_KINDS: Final = {"NAME": "NAME", "PLACE": "PLACE", "ORG": "ORGANISATION", "ADDRESS": "ADDRESS"}
 _DIRECT: Final = frozenset({"EMAIL", "PHONE", "SSN", "CARD"})
 
 _SENTENCES: Final = """
@@ -46,8 +46,8 @@ Mail returned from {address}; {name} has asked for it to be sent again.
 def kinds(privacy: Privacy) -> frozenset[str]:
     """The kinds that a profile must find."""
     if privacy.profile == "public":
-        return _DIRECT | (frozenset(privacy.also) & frozenset(_KINDS.values()))
-    return _DIRECT | frozenset(_KINDS.values()) | {"DATE", "IP", "ID", "ACCOUNT"}
+        return _DIRECT | (frozenset(privacy.also) & frozenset(MODEL_KINDS.values()))
+    return _DIRECT | frozenset(MODEL_KINDS.values()) | {"DATE", "IP", "ID", "ACCOUNT"}
 
 
 def examples(seed: int) -> Iterator[Example]:
@@ -64,7 +64,7 @@ def examples(seed: int) -> Iterator[Example]:
                 text += sentence[last : slot.start()]
                 name = slot.group(1)
                 value, kind = (numbers[name](), name) if name in numbers else filler.fill(name)
-                kind = "ACCOUNT" if kind == "IBAN" else _KINDS.get(kind, kind)
+                kind = "ACCOUNT" if kind == "IBAN" else MODEL_KINDS.get(kind, kind)
                 spans.append((len(text), len(text) + len(value), kind))
                 text, last = text + value, slot.end()
             yield Example(text + sentence[last:], tuple(spans))

@@ -17,6 +17,7 @@ that what is left identifies someone: no program can promise that.
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,7 @@ import regex  # type: ignore[import-untyped]
 
 from pipelines.config import Privacy, Settings
 from pipelines.errors import MaskingFailed
+from pipelines.governance.naming import normal
 from pipelines.masking import dates, postcodes, subjects, tidy
 from pipelines.masking.tidy import REDACTED
 from pipelines.masking.vault import Vault
@@ -83,7 +85,7 @@ class Masker:
         """A masker over the vault of this environment. MaskingFailed where it finds less of the labelled set than the domain asks for."""
         from pipelines.masking import coverage
 
-        masker = cls(privacy, Vault.open(settings), today=date.fromisoformat(settings.today) if settings.today else None)
+        masker = cls(privacy, Vault.open(settings), today=date.fromisoformat(settings.day()))
         coverage.require(settings, masker)
         return masker
 
@@ -94,7 +96,8 @@ class Masker:
         """
         self._valid()
         try:
-            return self._mask(text, subjects)
+            # The recognisers know letters with their accents, not accents that stand apart.
+            return self._mask(unicodedata.normalize("NFC", text), subjects)
         except MaskingFailed:
             raise
         except Exception as error:
@@ -130,7 +133,7 @@ class Masker:
     def _mask(self, text: str, names: tuple[str, ...]) -> Masked:
         found = self._found(text)
         surrogate, days = "", 0
-        if self.profile != "public" and (named := subjects.normal(names)):
+        if self.profile != "public" and (named := normal(names)):
             surrogate = f"[PATIENT-{self._vault.surrogate('subject', named, digits=8)}]"
             found += [_Span(start, end, "SUBJECT", "subjects") for start, end in subjects.spans(text, names)]
             days = self._shift(named)

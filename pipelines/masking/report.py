@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from pipelines.masking.mask import Masked, Masker
-from pipelines.masking.taggers import tagger
+from pipelines.masking.taggers import is_used, tagger
 
 SCHEMA: Final = 1
 
@@ -31,13 +31,12 @@ def report(masker: Masker, masked: Iterable[Masked], coverage: Mapping[str, floa
         for kind, found in one.found.items():
             by.setdefault(kind, Counter()).update(found)
     privacy = masker.privacy
-    used = privacy.profile != "public" or bool(privacy.also)
     return {
         "schema": SCHEMA,
         "profile": privacy.profile,
         "texts": texts,
         "texts_changed": changed,
-        "recogniser": {"name": privacy.recogniser, "sha256": tagger(privacy.recogniser).sha256} if used else None,
+        "recogniser": {"name": privacy.recogniser, "sha256": tagger(privacy.recogniser).sha256} if is_used(privacy) else None,
         "certificate": {"id": privacy.certificate.id, "expires": privacy.certificate.expires.isoformat()} if privacy.certificate else None,
         "min_recall": privacy.min_recall,
         "coverage": dict(coverage) if coverage is not None else None,

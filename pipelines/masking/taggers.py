@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final, Protocol
 
+from pipelines.config import Privacy
 from pipelines.errors import MaskingFailed
 from pipelines.masking.recogniser.model import Found, recogniser
 
 SHIPPED: Final = "ratchet-minilm"
+MODEL_KINDS: Final = {"NAME": "NAME", "PLACE": "PLACE", "ORG": "ORGANISATION", "ADDRESS": "ADDRESS"}
+"""What a model's label is called in a masked text."""
 _LABELS: Final = (
     ("NAME", ("PER", "PERSON", "NAME", "PATIENT", "DOCTOR", "FIRSTNAME", "LASTNAME", "SURNAME", "GIVENNAME", "STAFF", "HCW", "USERNAME")),
     ("PLACE", ("LOC", "GPE", "LOCATION", "PLACE", "CITY", "COUNTRY", "STATE", "COUNTY", "FAC")),
@@ -27,6 +30,11 @@ class Tagger(Protocol):
     def find(self, texts: Sequence[str]) -> list[list[Found]]:
         """What each text names, in order of place."""
         ...
+
+
+def is_used(privacy: Privacy) -> bool:
+    """Whether the profile asks for what only a model finds."""
+    return privacy.profile != "public" or not set(MODEL_KINDS.values()).isdisjoint(privacy.also)
 
 
 def tagger(name: str) -> Tagger:

@@ -139,7 +139,8 @@ def _account(settings: Settings, request: Request, request_hash: str, held: Any,
     folder = artifacts.make(settings, "erasure", step_hash, lambda out: (out / "receipt.json").write_text(text, encoding="utf-8"))
     place = folder.relative_to(settings.artifacts).as_posix() + "/receipt.json"
     # What is on disk is the receipt: a rerun after a crash must not tell another time.
-    receipt = json.loads((settings.artifacts / place).read_text(encoding="utf-8"))
+    text = (settings.artifacts / place).read_text(encoding="utf-8")
+    receipt = json.loads(text)
     with transaction(settings) as session:
         if (known := session.get(Erasure, request_hash)) is not None:
             return known
@@ -188,6 +189,8 @@ def sweep(settings: Settings, domain: str) -> list[str]:
         used = {part for name in names for row in [session.get_one(Candidate, name)] for part in (row.adapter_id, row.index_id) if part}
         rows = session.scalars(select(Artifact).where(Artifact.domain == domain, Artifact.barred.is_not(None))).all()
         versions = {row.facts.get("version") for row in rows}
+        for erased in session.scalars(select(Erasure).where(Erasure.domain == domain)):
+            versions |= set(erased.receipt["versions"])  # a run that failed early left examples, and no artifact
         made = session.scalars(select(ManifestRow).where(ManifestRow.domain == domain, ManifestRow.step == "examples")).all()
     folders = [row.path for row in rows if row.id not in used]
     folders += [row.body["outputs"]["path"] for row in made if row.body["inputs"].get("version") in versions]

@@ -189,12 +189,15 @@ def account_again(settings: Settings, domain_name: str) -> None:
     with reading(settings) as session:
         parts = set(session.scalars(select(ChainLink.part).where(ChainLink.domain == domain_name).distinct()))
     rows = _chained_arrivals(settings, domain_name, parts, but="")
-    staged = {row.id: _staged(settings, row) for row in rows}
+    staged = {row.id: _staged(settings, row) for row in rows if row.version_id is not None}
     waiting = set(chain.replay(step for one in staged.values() for step in one.steps()).waiting)
+    # What was never published is in no version, whatever came back: the next publish of its part looks again.
+    waiting |= {link for row in rows if row.version_id is None for link in _links(settings, row.id)}
     with transaction(settings) as session:
         _wait(session, domain_name, parts, waiting)
-        for arrival_id, one in staged.items():
-            ledger.account(session, arrival_id, _lines(one, waiting))
+        for row in rows:
+            if (one := staged.get(row.id)) is not None:
+                _follow(session, row, _chained_lines(one, _lines(one, waiting)))
 
 
 def _quarantine(settings: Settings, row: Arrival, links: list[Link]) -> None:

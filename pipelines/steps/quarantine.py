@@ -172,13 +172,14 @@ def _chosen(arrival: Arrival, rows: list[HeldDocument], places: Places, decision
     if not rows:
         raise NotFound("nothing of this arrival is held", where=arrival.id, todo="`ratchet quarantine list` shows what is")
     if places == "all":
-        return [row for row in rows if row.decision is None] or [row for row in rows if row.decision == decision] or rows[:0]
-    known = {row.place for row in rows}
-    if unknown := sorted(set(places) - known):
-        raise NotFound(f"nothing is held at {unknown[0]!r}", where=arrival.id, todo="`ratchet quarantine show` lists the places")
-    named = {row.row for row in rows if row.place in places}
-    named.update(*(one for one in together if one & named))
-    chosen = [row for row in rows if row.row in named]
+        chosen = [row for row in rows if row.decision is None] or [row for row in rows if row.decision == decision] or rows
+    else:
+        known = {row.place for row in rows}
+        if unknown := sorted(set(places) - known):
+            raise NotFound(f"nothing is held at {unknown[0]!r}", where=arrival.id, todo="`ratchet quarantine show` lists the places")
+        named = {row.row for row in rows if row.place in places}
+        named.update(*(one for one in together if one & named))
+        chosen = [row for row in rows if row.row in named]
     if (other := next((row for row in chosen if row.decision not in (None, decision)), None)) is not None:
         raise Conflict(f"{other.place!r} was {other.decision} by {other.decided_by}", where=arrival.id, todo="deliver it again instead")
     return chosen

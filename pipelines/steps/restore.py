@@ -6,7 +6,7 @@ count as a new delivery. See docs/adr/0006-a-restore-takes-back-what-came-betwee
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from pipelines.config import Settings, load_domain
@@ -33,8 +33,9 @@ def restore(settings: Settings, version_id: str, *, actor: str, reason: str) -> 
     parent = publish.latest(settings, old.domain)
     assert parent is not None  # noqa: S101 - `old` is one
     if parent.content == old.content:
-        return parent.id
-    made = again(settings, parent, old, source=SOURCE, actor=actor, reason=reason, token=f"{parent.id} {old.id}")
+        made = parent.id  # also what a call made that was killed, so that what follows may be missing
+    else:
+        made = again(settings, parent, old, source=SOURCE, actor=actor, reason=reason, token=f"{parent.id} {old.id}")
     publish.account_again(settings, old.domain)
     publish.sign_again(settings, old.domain, made)
     return made
@@ -106,7 +107,9 @@ def _entry(old: DatasetVersion, new_id: str, source: str, actor: str, reason: st
 def _mark(session: Session, domain: str, new_id: str) -> list[str]:
     """Mark what the new version does not hold as undone, and what it holds again as not; returns what is newly undone."""
     held = ancestry.arrivals(session, domain, new_id)
-    published = select(Arrival).where(Arrival.domain == domain, Arrival.files > 0, Arrival.version_id.is_not(None))
+    # A release from quarantine has no files of its own, and yet brings documents; the entry of a restore brings none.
+    brings = or_(Arrival.files > 0, Arrival.releases.is_not(None))
+    published = select(Arrival).where(Arrival.domain == domain, brings, Arrival.version_id.is_not(None))
     undone = []
     for arrival in session.scalars(published.order_by(Arrival.id)):
         if (arrival.duplicate_of or arrival.id) in held:

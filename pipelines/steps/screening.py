@@ -18,12 +18,13 @@ from pipelines.state.models import Arrival
 
 def storable(extracted: Extracted) -> Extracted:
     """The same without what no release could store: a record without a key or a text is refused even where a breach only quarantines."""
-    kept = [(record, file) for record, file in extracted.records if record.key.strip() and (record.withdrawn or record.text.strip())]
-    lines = [
-        Line(file, record.place, "refused", reason="the record has no " + ("text" if record.key.strip() else "key"))
-        for record, file in extracted.records
-        if not record.key.strip() or not (record.withdrawn or record.text.strip())
-    ]
+    kept, lines = [], []
+    for record, file in extracted.records:
+        lacks = "key" if not record.key.strip() else "text" if not record.withdrawn and not record.text.strip() else ""
+        if lacks:
+            lines.append(Line(file, record.place, "refused", reason=f"the record has no {lacks}"))
+        else:
+            kept.append((record, file))
     return Extracted(kept, extracted.refusals + lines)
 
 

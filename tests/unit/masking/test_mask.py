@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 import sys
+from typing import Literal
+from unicodedata import normalize
 
 import pytest
 
 from pipelines.config import Privacy
 from pipelines.errors import MaskingFailed
+from pipelines.governance.naming import normal
 from pipelines.masking.mask import Masker
+from pipelines.masking.subjects import spans
 from pipelines.masking.vault import Vault
 
 
@@ -119,6 +123,20 @@ def test_keys_become_surrogates_only_where_the_profile_is_not_public(masker: Mas
         masker.surrogate(" ")
 
 
+@pytest.mark.parametrize("text", ["Márta came.", "Marta came.", "MÁRTA came."])
+@pytest.mark.parametrize("subject", ["Márta", "Marta"])
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_subject_is_found_however_its_accents_are_written(masker: Masker, text: str, subject: str, form: Literal["NFC", "NFD"]) -> None:
+    for said, named in ((text, normalize(form, subject)), (normalize(form, text), subject)):
+        assert spans(said, (named,)) == [(0, said.index(" "))]
+        assert masker.mask(said, (named,)).text.endswith("] came.")
+
+
+def test_a_ligature_is_its_letters() -> None:
+    assert spans("Seen \ufb01nch today", ("Finch",)) == [(5, 9)]
+    assert normal(("M\u00e1rta \u00d8kland",)) == normal((normalize("NFD", "marta  \u00d8KLAND"),)) == "marta okland"
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -135,7 +153,7 @@ def test_public_leaves_the_law_alone(public: Masker, text: str) -> None:
 def test_public_masks_direct_contact_details(public: Masker) -> None:
     masked = public.mask("a.b@example.org, 512-555-0142, 123-45-6789, 4111 1111 1111 1111")
     assert masked.text == "[EMAIL], [PHONE], [SSN], [CARD]"
-    assert masked.counts == {"EMAIL": 1, "PHONE": 1, "SSN": 1, "CREDIT_CARD": 1} or masked.counts["CARD"] == 1
+    assert masked.counts == {"EMAIL": 1, "PHONE": 1, "SSN": 1, "CARD": 1}
 
 
 def test_public_masks_what_the_domain_asks_for_besides(vault: Vault) -> None:

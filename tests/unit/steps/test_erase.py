@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ import pytest
 
 from pipelines.config import Settings
 from pipelines.corpus import warehouse
+from pipelines.corpus.keys import Keys
 from pipelines.errors import BadInput, Conflict
 from pipelines.governance import audit
 from pipelines.intake import landing
+from pipelines.manifest import sha256
 from pipelines.registry import artifacts, candidates, lineage, pointer, views
 from pipelines.state.database import reading, transaction
-from pipelines.state.models import Approval, Artifact, now
+from pipelines.state.models import Approval, Artifact, ManifestRow, now
 from pipelines.steps import erase as erasing
 from pipelines.steps import ingest, learn, publish, release
 
@@ -145,6 +148,41 @@ def test_what_was_made_from_the_text_is_barred_and_what_is_live_is_told(site: Se
         for row in session.query(Artifact):
             row.facts = {**row.facts, "learning_key": keys.learning_key(site, load_domain("clinical", site))}
     assert learn.plan(site, "clinical", "MedNotes_v1.1") == "adapter"
+
+
+def test_the_audit_names_the_receipt_that_is_on_disk(site: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = audit.record
+
+    def crash_at_the_end(session: Any, *, action: str, **values: Any) -> None:
+        if action == "subject.erased":
+            raise KeyboardInterrupt
+        record(session, action=action, **values)
+
+    path = sealed(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(erasing.audit, "record", crash_at_the_end)
+        with pytest.raises(KeyboardInterrupt):
+            erasing.erase(site, path, actor="os:warden")
+    with monkeypatch.context() as patch:
+        patch.setattr(erasing, "now", lambda: now() + timedelta(hours=1))
+        receipt = erasing.erase(site, path, actor="os:warden")
+    (event,) = (one for one in views.audit_events(site, None, 100) if one["action"] == "subject.erased")
+    assert event["detail"]["receipt"] == sha256((site.artifacts / receipt["receipt"]).read_text(encoding="utf-8"))
+
+
+def test_examples_of_a_run_that_failed_before_its_artifact_go_too(site: Settings, tmp_path: Path) -> None:
+    folder = site.artifacts / "examples" / "x"
+    folder.mkdir(parents=True)
+    body = {"inputs": {"version": "MedNotes_v1.0"}, "outputs": {"path": "examples/x"}}
+    with transaction(site) as session:
+        session.add(ManifestRow(hash="0" * 64, step="examples", domain="clinical", body=body))
+    assert "examples/x" in erasing.erase(site, sealed(tmp_path), actor="os:warden")["removed_now"]
+    assert not folder.exists()
+
+
+def test_someone_written_with_other_accents_is_the_same_subject(settings: Settings) -> None:
+    keys = Keys.open(settings)
+    assert keys.subject("clinical", ["M\u00e1rta \u00d8kland"]) == keys.find("clinical", ["Marta  Okland"]) is not None
 
 
 def test_later_notes_about_an_erased_subject_are_refused_by_name_of_the_reason(site: Settings, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pipelines.config import Settings
 from pipelines.corpus import warehouse
 from pipelines.errors import BadInput, Conflict, NotFound
 from pipelines.governance import audit
+from pipelines.intake import landing
 from pipelines.registry import ancestry, views
 from pipelines.state.database import reading
 from pipelines.state.models import DatasetVersion
@@ -117,6 +118,55 @@ def test_a_crash_between_warehouse_and_ledger_is_finished_by_the_rerun(
     assert restore(settings) == "ConsumerLeasing_v1.2"
     with reading(settings) as session:
         assert session.scalars(select(DatasetVersion.id)).all() == [f"ConsumerLeasing_v1.{minor}" for minor in range(3)]
+
+
+def states(settings: Settings, arrival: str) -> list[str]:
+    return sorted(line["state"] for line in views.items(settings, arrival))
+
+
+def test_what_waits_again_says_so_in_its_account(settings: Settings, tmp_path: Path) -> None:
+    deliver(settings, regulation(tmp_path, "2011-1", "2011-01-01", a="first words of a rule", b="second words of a rule"), "run-1")
+    two = [
+        notice(tmp_path, "2012-1", "2013-01-01", "2011-1", a="amended words of a rule"),
+        notice(tmp_path, "2015-1", "2016-01-01", "2013-1", b="last words of a rule"),
+    ]
+    landing.deliver(settings, "regulatory", two, uploader="steward", source="test", effective="2011-01-01")
+    assert work(settings, "run-2") == ["ConsumerLeasing_v1.1"]
+    arrival = row(settings, "ConsumerLeasing_v1.1").arrival_id
+    assert states(settings, arrival) == ["accepted", "quarantined"]
+    deliver(settings, notice(tmp_path, "2013-1", "2014-01-18", "2012-1", b="other words of a rule"), "run-3")
+    assert states(settings, arrival) == ["accepted", "accepted"]
+    restore(settings, "ConsumerLeasing_v1.1")
+    assert states(settings, arrival) == ["accepted", "quarantined"]
+
+
+def test_what_waited_meanwhile_is_taken_by_the_next_publish_and_not_before(settings: Settings, amended: Path, tmp_path: Path) -> None:
+    restore(settings)
+    deliver(settings, notice(tmp_path, "2015-1", "2016-01-01", "2013-1", b="other second words"), "run-3")
+    waits = next(one["arrival"] for one in views.arrivals(settings, "regulatory") if one["state"] == "quarantined")
+    restore(settings, "ConsumerLeasing_v1.1")
+    assert states(settings, waits) == ["quarantined"], "no version holds it"
+    assert deliver(settings, notice(tmp_path, "2017-1", "2018-01-01", "2015-1", a="last first words"), "run-4") == ["ConsumerLeasing_v1.4"]
+    assert states(settings, waits) == ["accepted"]
+    assert {one["state"] for one in views.arrivals(settings, "regulatory")} == {"accepted"}
+
+
+@pytest.mark.parametrize("lost", ["account_again", "sign_again"])
+def test_a_crash_after_the_ledger_is_finished_by_the_rerun(
+    settings: Settings, amended: Path, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    def crash(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    called: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(publish, lost, crash)
+        with pytest.raises(KeyboardInterrupt):
+            restore(settings)
+    with monkeypatch.context() as patch:
+        patch.setattr(publish, lost, lambda *_: called.append(lost))
+        assert restore(settings) == "ConsumerLeasing_v1.2"
+    assert called == [lost]
 
 
 def test_bad_input(settings: Settings, amended: Path) -> None:
