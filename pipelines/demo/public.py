@@ -57,8 +57,8 @@ def script(settings: Settings, data: Path) -> tuple[Settings, Script]:
     worse = _worse(regulation / "2017-24411.xml", settings.var / "demo" / "2017-99999.xml")
     return own, Script(
         name=f"public data at {data}",
-        base=Part("2011-31723", [first], _effective(first), "CFPB"),
-        amendment=[Part(path.stem, [path], _effective(path), "CFPB") for path in sorted(notices.glob("*.xml"), key=_effective)],
+        base=Part("2011-31723", [first], effective(first), "CFPB"),
+        amendment=[Part(path.stem, [path], effective(path), "CFPB") for path in sorted(notices.glob("*.xml"), key=effective)],
         broken=Part("broken", [samples / "regulatory/03-broken/2014-90009.xml"], "2018-01-01", "CFPB"),
         worse=Part("worse", [worse], "2018-02-01", "CFPB"),
         clinical=Part("primock57-day1", consultations, "2022-01-01", "primock57"),
@@ -82,8 +82,8 @@ def _thresholds(settings: Settings, folder: Path) -> list[dict[str, Any]]:
 
     sources = load_domain("regulatory", settings).sources
     states: list[tuple[str, set[_Held]]] = []
-    for path in sorted(folder.glob("*.xml"), key=_effective):
-        day = _effective(path)
+    for path in sorted(folder.glob("*.xml"), key=effective):
+        day = effective(path)
         held = set()
         for record in formats.read(path, sources, effective=day, where=""):
             if isinstance(record, formats.RawRecord) and (found := LINE.search(record.text)):
@@ -168,7 +168,8 @@ def _worse(source: Path, target: Path) -> Path:
     return target
 
 
-def _effective(path: Path) -> str:
+def effective(path: Path) -> str:
+    """The date a RegML file takes effect. BadInput when it does not say."""
     from defusedxml.ElementTree import parse
 
     found = parse(path).find(".//{eregs}effectiveDate")
