@@ -84,6 +84,11 @@ class Settings(Strict):
         """Generated keys, readable by the owner only."""
         return self.var / "secrets"
 
+    @property
+    def requests(self) -> Path:
+        """Sealed requests for erasure, readable by the owner only."""
+        return self.var / "requests"
+
     def day(self) -> str:
         """Today's ISO date, UTC, unless it is fixed."""
         return self.today or datetime.now(UTC).date().isoformat()

@@ -6,6 +6,7 @@ every route here depends on one, everything is escaped, and the content policy f
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Callable
 from datetime import datetime
@@ -15,13 +16,15 @@ from typing import Any
 from fastapi import Depends, FastAPI, HTTPException
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from pipelines.config import Settings, domain_names, load_domain, load_settings
 from pipelines.errors import ConfigError, Unavailable
+from pipelines.registry import views
 from pipelines.state.database import reading
-from pipelines.state.models import Approval, Arrival, Candidate, DatasetVersion, GateReport, HeldDocument, Plan, Pointer, now
+from pipelines.state.models import Approval, Arrival, Candidate, DatasetVersion, GateReport, Plan, Pointer, now
+from pipelines.steps import quarantine
 
 LATEST = 20
 PAGES = Environment(loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True)
@@ -38,6 +41,8 @@ def domains_for(settings: Settings, may_read: MayRead) -> list[dict[str, Any]]:
             continue
         with reading(settings) as session:
             page = _domain(session, name)
+        kinds = {row.id: [kind for kind in views.REPORTS if views.report(settings, row, kind)] for row in page["arrivals"]}
+        page |= {"kinds": kinds, "held": quarantine.held(settings, name, limit=LATEST), "waiting": quarantine.waiting(settings, name)}
         try:
             page["description"] = load_domain(name, settings).description
         except ConfigError as error:
@@ -59,18 +64,6 @@ def _domain(session: Session, name: str) -> dict[str, Any]:
         "candidates": candidates,
         "reports": {r.candidate_id: r for r in session.scalars(select(GateReport).where(GateReport.candidate_id.in_(ids)))},
         "arrivals": session.scalars(select(Arrival).where(Arrival.domain == name).order_by(Arrival.received_at.desc()).limit(LATEST)).all(),
-        "held": [
-            (row, sorted({one["rule"] for one in row.findings["findings"]}))
-            for row in session.scalars(
-                select(HeldDocument)
-                .where(HeldDocument.domain == name, HeldDocument.decision.is_(None))
-                .order_by(HeldDocument.held_at, HeldDocument.id)
-                .limit(LATEST)
-            )
-        ],
-        "waiting": session.scalar(
-            select(func.count()).select_from(HeldDocument).where(HeldDocument.domain == name, HeldDocument.decision.is_(None))
-        ),
         "versions": session.execute(
             select(DatasetVersion, Plan)
             .outerjoin(Plan, Plan.version_id == DatasetVersion.id)
@@ -108,6 +101,17 @@ def report_file(settings: Settings, domain: str, number: str) -> Path:
     return pages[0]
 
 
+def arrival_report(settings: Settings, domain: str, arrival_id: str, kind: str) -> str:
+    """The page of an arrival's contract or masking report; 404 where there is none."""
+    with reading(settings) as session:
+        row = session.get(Arrival, arrival_id)
+    path = views.report(settings, row, kind) if row is not None and row.domain == domain and kind in views.REPORTS else None
+    if row is None or path is None:
+        raise HTTPException(404, "there is no such report of this arrival")
+    text = path.read_text(encoding="utf-8")
+    return text if path.suffix == ".html" else PAGES.get_template("masking_report.html").render(arrival=row, told=json.loads(text))
+
+
 def guarded(style: str) -> dict[str, str]:
     """Headers of every page: no script, no frame of others, nothing loaded from elsewhere."""
     return {
@@ -117,6 +121,13 @@ def guarded(style: str) -> dict[str, str]:
         "Referrer-Policy": "same-origin",
         "Cache-Control": "no-store",
     }
+
+
+def _apart(page: str) -> HTMLResponse:
+    """`sandbox`: a report is a file; whatever got into it must not act as the reader."""
+    headers = guarded("'unsafe-inline'")
+    headers["Content-Security-Policy"] += "; sandbox allow-popups allow-top-navigation-by-user-activation"
+    return HTMLResponse(page, headers=headers)
 
 
 def ago(moment: datetime | None) -> str:
@@ -157,14 +168,17 @@ def make_app() -> FastAPI:
         if not readable(user)(f"{domain}.release"):
             raise HTTPException(403, "you may not read this domain")
         page = report_file(load_settings(), domain, number)
-        # `sandbox`: the report is a file; whatever got into it must not act as the reader.
-        headers = guarded("'unsafe-inline'")
-        headers["Content-Security-Policy"] += "; sandbox allow-popups allow-top-navigation-by-user-activation"
-        return HTMLResponse(page.read_text(encoding="utf-8"), headers=headers)
+        return _apart(page.read_text(encoding="utf-8"))
+
+    def delivered(domain: str, arrival: str, kind: str, user: GetUserDep) -> HTMLResponse:
+        if not readable(user)(f"{domain}.release"):
+            raise HTTPException(403, "you may not read this domain")
+        return _apart(arrival_report(load_settings(), domain, arrival, kind))
 
     # Annotations are looked up by FastAPI in this function's names, which strings of `from __future__` would hide.
-    for function in (board, report):
+    for function in (board, report, delivered):
         function.__annotations__["user"] = GetUserDep
     app.get("/", response_class=HTMLResponse)(board)
     app.get("/report/{domain}/{number}", response_class=HTMLResponse)(report)
+    app.get("/arrival/{domain}/{arrival}/{kind}", response_class=HTMLResponse)(delivered)
     return app

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -19,6 +20,7 @@ from airflow.sdk import (
     Context,
     CronTriggerTimetable,
     MultipleCronTriggerTimetable,
+    Param,
     task,
 )
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
@@ -28,6 +30,7 @@ from pipelines.config import DomainConfig, domain_names, load_domain, load_setti
 from pipelines.errors import ConfigError, RatchetError, Unavailable
 from pipelines.site.users import Stage, access_control, assigned_users
 
+logger = logging.getLogger(__name__)
 SWEEP = "17 * * * *"
 """Hourly: events can be folded or stranded, so every DAG also looks by itself."""
 
@@ -90,6 +93,41 @@ def stage_dag(domain: DomainConfig, stage: Stage, source: Asset | MultipleCronTr
     )
 
 
+def by_hand_dag(name: str, doc: str | None, params: dict[str, Param]) -> DAG:
+    """A DAG of the whole site that only a person starts. No role is given it: it is the administrators', who have every DAG."""
+    return DAG(
+        dag_id=name,
+        description=(doc or "").partition("**Purpose.** ")[2].partition(".")[0],
+        doc_md=doc,
+        schedule=None,
+        max_active_runs=1,
+        tags=["by hand", name],
+        access_control={},
+        params=params,
+        default_args={"owner": "administrator", "retries": 2, "retry_delay": timedelta(seconds=5)},
+    )
+
+
+def by_hand(path: str) -> Callable[..., Any]:
+    """`"steps.erase.requested"` -> a function that calls it with the run's parameters, and as `actor` the user who triggered the run.
+
+    That name is Airflow's record of who was logged in, never a parameter. A run that nobody triggered may do nothing.
+    """
+    module, _, name = path.rpartition(".")
+
+    def function(more: dict[str, Any] | None = None, **context: Any) -> Any:
+        actor = context["dag_run"].triggering_user_name
+        if not actor:
+            raise AirflowFailException("Airflow does not know who triggered this run: trigger it in the UI")
+        with airflow_errors():
+            values = {**context["params"], **(more or {}), "actor": actor}
+            return getattr(import_module(f"pipelines.{module}"), name)(load_settings(), **values)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f"`pipelines.{path}`"
+    return function
+
+
 def call(path: str) -> Callable[..., Any]:
     """`"ingest.prepare"` -> a function of the same name that calls `pipelines.steps.ingest.prepare(settings, ...)`.
 
@@ -140,6 +178,21 @@ def announce(target: Asset, path: str, *args: Any) -> Any:
         return new
 
     return tell(*args)
+
+
+def announce_anew(erased: Any) -> Any:
+    """Say what an erasure barred, and tell the domain's next stage of the version that calls for new parts; of that only once."""
+    alias = AssetAlias("new dataset/after erasure")
+
+    @task(task_id="announce", outlets=[alias])
+    def tell(erased: dict[str, Any], *run: str, outlet_events: Any = None) -> None:
+        for what in ("versions", "adapters", "indexes", "training_sets", "removed_now"):
+            logger.info("%s: %s", what.replace("_", " "), ", ".join(erased[what]) or "none")
+        domain = erased["domain"]
+        for version in call("publish.newly_published")(domain, *run):
+            outlet_events[alias].add(asset("dataset", domain), extra={"new": [version]})
+
+    return tell(erased, "{{ dag.dag_id }}", "{{ run_id }}")
 
 
 def tell_others() -> Any:

@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 
 from pipelines.cli.common import AsJson, DomainName, actor, show
-from pipelines.config import load_domain, load_settings
-from pipelines.errors import BadInput, RatchetError
+from pipelines.config import domain_names, load_domain, load_settings
+from pipelines.errors import BadInput, NotFound, RatchetError
 
 app = typer.Typer()
 
@@ -46,19 +46,24 @@ def arrive(
 
 @app.command()
 def arrivals(
-    domain: Annotated[str | None, typer.Argument()] = None,
-    items: Annotated[bool, typer.Option("--items", help="Also every file and document.")] = False,
+    name: Annotated[str | None, typer.Argument(metavar="[DOMAIN|ID]", help="Of one domain, or one arrival with its reports.")] = None,
+    items: Annotated[bool, typer.Option("--items", help="Also every file and document, and the reports of contract and masking.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """The ledger: what was delivered and what became of it."""
     from pipelines.registry import views
 
     settings = load_settings()
-    rows = views.arrivals(settings, domain)
+    rows = views.arrivals(settings, name)
+    if not rows and name and name not in domain_names(settings):
+        raise NotFound(f"there is no domain and no arrival {name!r}", todo="`ratchet arrivals` lists them")
     show(as_json, rows, ("arrival", "domain", "state", "version", "documents", "uploader", "effective", "reason"))
-    if items:
-        for row in rows:
+    for row in rows if items or [row["arrival"] for row in rows] == [name] else []:
+        if items:
             show(as_json, views.items(settings, row["arrival"]), ("file", "place", "state", "key", "reason"))
+        if not as_json:
+            reports = [{"report": kind, "of": row["arrival"], "file": row[kind]} for kind in views.REPORTS if row[kind]]
+            show(as_json, reports, ("report", "of", "file"))
 
 
 @app.command()

@@ -14,7 +14,7 @@ from pipelines.governance import audit
 from pipelines.registry import candidates
 from pipelines.state import outbox
 from pipelines.state.database import reading, transaction
-from pipelines.state.models import Approval, Artifact, Candidate, Pointer, Tenure, now
+from pipelines.state.models import Approval, Artifact, AuditEvent, Candidate, Pointer, Tenure, now
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +77,14 @@ def promote(settings: Settings, candidate_id: str, *, actor: str = "ratchet", re
         return True
 
 
-def rollback(settings: Settings, domain: str, *, actor: str, reason: str, to: int | None = None) -> str:
-    """Make an earlier release live again (the previous one, or number `to`); returns its id. The release left behind is `reverted`."""
+def rollback(settings: Settings, domain: str, *, actor: str, reason: str, to: int | None = None, run: str = "") -> str:
+    """Make an earlier release live again (the previous one, or number `to`); returns its id. The release left behind is `reverted`.
+
+    With `run` it is done once for that run: a cleared task must not go back one more.
+    """
     with transaction(settings) as session:
+        if run and (done := _rolled_back(session, domain, run)) is not None:
+            return done
         pointer = session.get(Pointer, domain)
         if pointer is None or pointer.live_id is None:
             raise Conflict(f"{domain} has no live release", todo="there is nothing to roll back")
@@ -96,7 +101,13 @@ def rollback(settings: Settings, domain: str, *, actor: str, reason: str, to: in
         candidates.move(session, target, "live", actor=actor, reason=reason)
         pointer.canary_id, pointer.canary_share = None, 0.0
         _point(session, pointer, target, actor, reason)
-        audit.record(session, actor=actor, action="release.rollback", subject=target, detail={"from": left, "reason": reason})
+        audit.record(
+            session,
+            actor=actor,
+            action="release.rollback",
+            subject=target,
+            detail={"from": left, "reason": reason} | ({"run": run} if run else {}),
+        )
         return target
 
 
@@ -119,6 +130,12 @@ def live_on(settings: Settings, domain: str, day: str | None = None) -> list[Liv
             Live(domain, row.candidate_id, version, approver or "", row.began_at, row.ended_at, row.actor, row.reason)
             for row, version, approver in session.execute(query)
         ]
+
+
+def _rolled_back(session: Session, domain: str, run: str) -> str | None:
+    """Where a run went back to; rollbacks are few, so they are looked through."""
+    query = select(AuditEvent).where(AuditEvent.action == "release.rollback", AuditEvent.subject.startswith(f"{domain}/"))
+    return next((event.subject for event in session.scalars(query) if event.detail.get("run") == run), None)
 
 
 def _before(session: Session, live: Candidate) -> str | None:

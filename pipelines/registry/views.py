@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 
 from pipelines.config import Settings, load_domain
 from pipelines.errors import BadInput, NotFound
@@ -16,10 +17,12 @@ if TYPE_CHECKING:
     from pipelines.corpus.documents import Document
 
 Row = dict[str, Any]
+REPORTS = {"contract": "contract.html", "masking": "report.json"}
+"""What is reported of an arrival, in a folder addressed by its preparation."""
 
 
-def arrivals(settings: Settings, domain: str | None = None, limit: int = 200) -> list[Row]:
-    """The ledger, newest first, with the number of accepted documents."""
+def arrivals(settings: Settings, name: str | None = None, limit: int = 200) -> list[Row]:
+    """The ledger, newest first: all of it, a domain's, or one arrival. With the number of accepted documents and where the reports lie."""
     counts = (
         select(ArrivalItem.arrival_id, func.count().label("documents"))
         .where(ArrivalItem.state.in_(("accepted", "unchanged")), ArrivalItem.key.is_not(None))
@@ -27,7 +30,9 @@ def arrivals(settings: Settings, domain: str | None = None, limit: int = 200) ->
         .subquery()
     )
     query = select(Arrival, counts.c.documents).outerjoin(counts, counts.c.arrival_id == Arrival.id)
-    query = _of(query, Arrival.domain, domain).order_by(Arrival.received_at.desc(), Arrival.id.desc()).limit(limit)
+    if name is not None:
+        query = query.where(or_(Arrival.domain == name, Arrival.id == name))
+    query = query.order_by(Arrival.received_at.desc(), Arrival.id.desc()).limit(limit)
     with reading(settings) as session:
         return [
             {
@@ -44,9 +49,17 @@ def arrivals(settings: Settings, domain: str | None = None, limit: int = 200) ->
                 "effective": row.effective,
                 "received": _time(row.received_at),
                 "run": row.claimed_run,
+                **{kind: str(path) if (path := report(settings, row, kind)) else None for kind in REPORTS},
             }
             for row, documents in session.execute(query)
         ]
+
+
+def report(settings: Settings, arrival: Arrival, kind: str) -> Path | None:
+    """The file of an arrival's contract or masking report; nothing where there is none, as of an arrival whose seal did not hold."""
+    root = settings.artifacts.resolve()
+    path = (root / kind / (arrival.prepared or "-") / REPORTS[kind]).resolve()
+    return path if path.is_relative_to(root) and path.is_file() else None
 
 
 def items(settings: Settings, arrival_id: str) -> list[Row]:

@@ -2,6 +2,7 @@
 
 A domain's *steward* may deliver, run and clear `collect`, `ingest` and `finetune` and only look at `release`; its *approver* may look at
 everything and answer the approval of `release`, and can neither start a run nor change a task's state. So who trains does not release.
+The DAGs `erase` and `rollback` are of the whole site; no role of a domain sees them, and only an administrator starts them.
 """
 
 from __future__ import annotations

@@ -111,6 +111,12 @@ def arrival(settings: Settings, arrival_id: str) -> Arrival:
         return row
 
 
+def prepared_as(settings: Settings, arrival_id: str, step_hash: str) -> None:
+    """Remember which preparation of an arrival was the last: its reports are addressed by that hash, whether it is refused or not."""
+    with transaction(settings) as session:
+        session.get_one(Arrival, arrival_id).prepared = step_hash[:16]
+
+
 def account(session: Session, arrival_id: str, lines: list[Line]) -> None:
     """Replace an arrival's lines: a rerun writes the same account again, not a second one."""
     session.execute(delete(ArrivalItem).where(ArrivalItem.arrival_id == arrival_id))

@@ -70,6 +70,8 @@ class Arrival(Base):
     claimed_at: Mapped[datetime | None]
     staged: Mapped[str | None] = mapped_column(String(255))
     """Folder of its masked documents, relative to the artifact store, once prepared."""
+    prepared: Mapped[str | None] = mapped_column(String(16))
+    """First 16 of the hash of its preparation, a refused one's too: its reports lie in `contract/<this>` and `masking/<this>`."""
     version_id: Mapped[str | None] = mapped_column(ForeignKey("dataset_versions.id"))
     releases: Mapped[str | None] = mapped_column(String(80), index=True)
     """Of a release from quarantine: the arrival whose held documents it brings. It has no files and no lines of its own."""

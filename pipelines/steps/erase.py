@@ -1,7 +1,7 @@
 """Erasure on request: the subject's key is destroyed, what was made from the text is barred, and a receipt says so.
 
-The request is a sealed file, never words on a command line: they would stay in a shell's history. The same request again finishes what
-a crash left, and removes what has gone out of service since.
+The request is a sealed file, never words on a command line or in a run's configuration, where they would stay. The same request again
+finishes what a crash left, and removes what has gone out of service since.
 
 Does not cover raw files in the landing zone (the receipt names their arrivals), copies in MLflow's artifact store, gate reports, the
 traffic log, nor backups.
@@ -10,6 +10,7 @@ traffic log, nor backups.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from pipelines.config import DomainConfig, Settings, load_domain
-from pipelines.errors import BadInput
+from pipelines.errors import BadInput, Conflict
 from pipelines.governance import audit
 from pipelines.manifest import sha256, sha256_file
 from pipelines.registry import artifacts, candidates
@@ -81,9 +82,69 @@ def erase(settings: Settings, path: Path, *, actor: str) -> Receipt:
     if given is None:
         given = _account(settings, request, request_hash, held, actor)
     swept = sweep(settings, domain.domain)
+    return {
+        **given.receipt,
+        "live": still_live(settings, domain.domain),
+        "receipt": str(settings.artifacts / given.path),
+        "removed_now": swept,
+    }
+
+
+def requested(settings: Settings, *, request: str, actor: str) -> dict[str, Any]:
+    """Carry out the sealed request in the site's folder whose SHA-256 begins with `request`: a hash names nobody, a file name may.
+
+    A request that was carried out may be destroyed since: then what has gone out of service is removed, and no more. Returns what an XCom
+    may hold: names of versions and artifacts.
+    """
+    if not re.fullmatch("[0-9a-f]{12,64}", request):
+        raise BadInput("not the beginning of a SHA-256: 12 to 64 of 0-9, a-f", todo="take it from the request's .sha256 file")
+    path = _find(settings, request)
+    if path is not None:
+        receipt = erase(settings, path, actor=actor)
+    else:
+        row = _carried_out(settings, request)
+        receipt = {**row.receipt, "live": still_live(settings, row.domain), "removed_now": sweep(settings, row.domain)}
+    kept = ("domain", "versions", "adapters", "indexes", "training_sets", "version", "live", "removed_now")
+    return {"request": receipt["request"][:16]} | {name: receipt[name] for name in kept}
+
+
+def require_out_of_service(settings: Settings, erased: dict[str, Any]) -> None:
+    """Conflict while something that was made from erased text answers."""
+    domain = erased["domain"]
+    if live := still_live(settings, domain):
+        todo = f"run {domain}.finetune, release what it makes, then clear this run, which removes the old parts"
+        raise Conflict(f"still live with erased text in its parts: {', '.join(live)}", where=domain, todo=todo)
+
+
+def still_live(settings: Settings, domain: str) -> list[str]:
+    """Releases of a domain that answer now with a part made from erased text."""
     with reading(settings) as session:
-        live = _live(session, domain.domain)
-    return {**given.receipt, "live": live, "receipt": str(settings.artifacts / given.path), "removed_now": swept}
+        return _live(session, domain)
+
+
+def _find(settings: Settings, begins: str) -> Path | None:
+    folder = settings.requests
+    if not folder.is_dir():
+        raise BadInput("there is no folder of requests", where=str(folder), todo="see docs/runbooks/erase.md")
+    if folder.stat().st_mode & 0o077:
+        raise BadInput("others may read the folder of requests", where=str(folder), todo=f"chmod -R go= {folder}")
+    found = {}
+    for seal in sorted(folder.glob("*.sha256")):
+        digest = (seal.read_text(encoding="utf-8").split() or [""])[0]
+        if digest.startswith(begins):
+            found[digest] = seal.with_suffix("")
+    if len(found) > 1:
+        raise BadInput(f"{len(found)} requests begin with {begins}", where=str(folder), todo="give more of the checksum")
+    return next(iter(found.values()), None)
+
+
+def _carried_out(settings: Settings, begins: str) -> Erasure:
+    with reading(settings) as session:
+        rows = session.scalars(select(Erasure).where(Erasure.id.startswith(begins, autoescape=True))).all()
+    if len(rows) != 1:
+        todo = "put the request and its .sha256 there; see docs/runbooks/erase.md"
+        raise BadInput(f"no sealed request begins with {begins}", where=str(settings.requests), todo=todo)
+    return rows[0]
 
 
 def read(path: Path) -> tuple[Request, str]:

@@ -18,7 +18,7 @@ from pipelines.state import held, ledger
 from pipelines.state.database import reading, transaction
 from pipelines.state.models import Arrival
 
-PREPARE_VERSION = 4
+PREPARE_VERSION = 5
 
 
 def unclaimed(settings: Settings, domain: str) -> int:
@@ -86,8 +86,9 @@ def _prepare(settings: Settings, domain: DomainConfig, row: Arrival, step_hash: 
     refused += extracted.refusals
     if not extracted.records:
         raise _nothing_readable(row, refused)
-    reports = settings.artifacts / "contract" / step_hash[:16]
+    reports = artifacts.place(settings, "contract", step_hash)
     breaches = contract.check([record for record, _ in extracted.records], domain, reports)
+    ledger.prepared_as(settings, row.id, step_hash)
     said = "the data contract does not hold: " + "; ".join(breach.text for breach in breaches[:3])
     if breaches and domain.contract.on_breach == "refuse":
         refused += [ledger.Line("", breach.column, "refused", reason=breach.text) for breach in breaches]
@@ -111,7 +112,7 @@ def _prepare(settings: Settings, domain: DomainConfig, row: Arrival, step_hash: 
     return Outcome(
         outputs={
             "staged": target.relative_to(settings.artifacts).as_posix(),
-            "contract_report": f"contract/{step_hash[:16]}",
+            "contract_report": reports.relative_to(settings.artifacts).as_posix(),
             "masking_report": masking.relative_to(settings.artifacts).as_posix(),
             "screen": remarks,
         },
@@ -138,7 +139,7 @@ def _enter(settings: Settings, row: Arrival, staged: str) -> dict[str, Any]:
     with transaction(settings) as session:
         current = session.get_one(Arrival, row.id)
         if current.staged != staged:
-            current.staged = staged
+            current.staged, current.prepared = staged, folder.name
             lines = [account[line.file, line.place] for line, _ in documents]
             held.enter(session, current, (held.Held(place, line, documents[place][1]) for place, line in enumerate(lines)))
         if not kept.documents and waiting is not None:

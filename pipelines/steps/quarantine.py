@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from dataclasses import asdict
 from typing import Any, Literal
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from pipelines.config import Settings, load_domain
@@ -31,7 +31,9 @@ Places = Collection[str] | Literal["all"]
 Row = dict[str, Any]
 
 
-def held(settings: Settings, domain: str | None = None, arrival_id: str | None = None, *, decided: bool = False) -> list[Row]:
+def held(
+    settings: Settings, domain: str | None = None, arrival_id: str | None = None, *, decided: bool = False, limit: int | None = None
+) -> list[Row]:
     """What waits, oldest first; with `decided` also what no longer does."""
     query = select(HeldDocument, Arrival.uploader).join(Arrival, Arrival.id == HeldDocument.arrival_id)
     if domain is not None:
@@ -53,13 +55,21 @@ def held(settings: Settings, domain: str | None = None, arrival_id: str | None =
                 "since": row.held_at.strftime("%Y-%m-%d %H:%M:%S"),
                 "uploader": uploader,
                 "state": row.state,
+                "reason": row.reason,
                 "decision": row.decision,
                 "by": row.decided_by,
                 "why": row.decided_why,
                 "release": row.release_id,
             }
-            for row, uploader in session.execute(query.order_by(HeldDocument.held_at, HeldDocument.id))
+            for row, uploader in session.execute(query.order_by(HeldDocument.held_at, HeldDocument.id).limit(limit))
         ]
+
+
+def waiting(settings: Settings, domain: str) -> int:
+    """How many documents of a domain wait."""
+    query = select(func.count()).select_from(HeldDocument).where(HeldDocument.domain == domain, HeldDocument.decision.is_(None))
+    with reading(settings) as session:
+        return session.scalar(query) or 0
 
 
 def text(settings: Settings, arrival_id: str, place: str, actor: str) -> str:

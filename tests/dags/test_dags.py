@@ -27,6 +27,7 @@ task: {{}}
 gate: {{goldens: goldens/x.jsonl, floors: {{}}}}
 """
 STAGES = ("ingest", "finetune", "release")
+BY_HAND = ("erase", "rollback")
 COLLECT = """\
 sources:
   formats: [jsonl]
@@ -74,7 +75,7 @@ def _accounts(settings: Settings) -> None:
 def test_every_domain_has_its_dags_and_nothing_fails_to_import(parsed: dict[str, Any]) -> None:
     assert parsed["good"]["errors"] == {}
     expected = [f"{name}.{stage}" for name in ("law", "notes") for stage in STAGES]
-    assert sorted(parsed["good"]["dags"]) == sorted([*expected, "law.collect"]), "a domain without sources has nothing to collect"
+    assert sorted(parsed["good"]["dags"]) == sorted([*expected, "law.collect", *BY_HAND]), "a domain without sources has nothing to collect"
 
 
 def test_one_task_per_source_on_the_ticks_of_all_their_schedules(parsed: dict[str, Any]) -> None:
@@ -86,7 +87,7 @@ def test_one_task_per_source_on_the_ticks_of_all_their_schedules(parsed: dict[st
 
 
 def test_a_broken_domain_file_costs_only_its_own_dags_and_names_the_key(parsed: dict[str, Any]) -> None:
-    assert sorted(parsed["broken"]["dags"]) == sorted(f"notes.{stage}" for stage in STAGES)
+    assert sorted(parsed["broken"]["dags"]) == sorted([*(f"notes.{stage}" for stage in STAGES), *BY_HAND])
     assert list(parsed["broken"]["errors"]) == ["broken_domains.py"]
     message = parsed["broken"]["errors"]["broken_domains.py"]
     assert "'ownr'" in message and "did you mean 'owner'" in message and "law.yaml" in message
@@ -100,15 +101,17 @@ def test_parsing_is_quick_and_imports_no_library_of_the_steps(parsed: dict[str, 
 
 def test_policy(parsed: dict[str, Any]) -> None:
     for dag_id, dag in parsed["good"]["dags"].items():
-        domain, stage = dag_id.split(".")
-        assert dag["tags"] == sorted([domain, stage])
-        assert dag["owner"] == "compliance"
-        assert dag["schedule"] == ("MultipleCronTriggerTimetable" if stage == "collect" else "AssetOrTimeSchedule")
-        for words in ("**Purpose.**", "**Inputs.**", "**Outputs.**", "**At 3 a.m.**", f"docs/runbooks/{stage}.md"):
+        domain, _, stage = dag_id.rpartition(".")
+        assert dag["tags"] == sorted([domain or "by hand", stage])
+        assert dag["owner"] == ("compliance" if domain else "administrator")
+        schedules = {"collect": "MultipleCronTriggerTimetable"} | dict.fromkeys(BY_HAND, "NullTimetable")
+        assert dag["schedule"] == schedules.get(stage, "AssetOrTimeSchedule")
+        runbook = {"rollback": "release"}.get(stage, stage)
+        for words in ("**Purpose.**", "**Inputs.**", "**Outputs.**", "**At 3 a.m.**", f"docs/runbooks/{runbook}.md"):
             assert words in dag["doc"], (dag_id, words)
-        assert (PROJECT / "docs" / "runbooks" / f"{stage}.md").is_file()
+        assert (PROJECT / "docs" / "runbooks" / f"{runbook}.md").is_file()
         # What a person decides, or a judgement that will not change, is not tried again.
-        once = {"settle", "require_pass", "approve"}
+        once = {"settle", "require_pass", "approve", "require_out_of_service"}
         assert {task for task, what in dag["tasks"].items() if what["retries"] == 0} <= once
         assert all(what["retries"] in (0, 2) for what in dag["tasks"].values())
 
@@ -123,11 +126,28 @@ def test_who_trains_does_not_release(parsed: dict[str, Any]) -> None:
     assert dags["law.release"]["tasks"]["approve"]["assigned"] == [{"id": "7", "name": "approver"}]
 
 
+def test_what_is_done_by_hand_is_given_to_no_role_and_takes_no_name(parsed: dict[str, Any]) -> None:
+    for name in BY_HAND:
+        dag = parsed["good"]["dags"][name]
+        assert dag["rights"] == {} and dag["max_active_runs"] == 1
+    assert list(parsed["good"]["dags"]["erase"]["params"]) == ["request"]
+    assert parsed["good"]["dags"]["erase"]["params"]["request"]["pattern"] == "^[0-9a-f]{12,64}$"
+    assert sorted(parsed["good"]["dags"]["rollback"]["params"]) == ["domain", "reason", "to"], "the actor is no parameter"
+    assert parsed["broken"]["dags"]["rollback"]["params"]["domain"]["enum"] == ["notes"]
+
+
+def test_an_erasure_is_announced_while_something_is_still_live_and_that_run_is_red(parsed: dict[str, Any]) -> None:
+    erase = parsed["good"]["dags"]["erase"]
+    assert erase["leaves"] == ["announce", "require_out_of_service"]
+    assert {erase["tasks"][leaf]["rule"] for leaf in erase["leaves"]} == {"all_success"}
+    assert {tuple(erase["tasks"][leaf]["upstream"]) for leaf in erase["leaves"]} == {("erase",)}
+
+
 def test_events_go_out_through_an_alias_only(parsed: dict[str, Any]) -> None:
     for dag in parsed["good"]["dags"].values():
         outlets = {task: what["outlets"] for task, what in dag["tasks"].items() if what["outlets"]}
         # `collect` announces nothing: the watcher of the landing zone sees what was delivered.
-        assert outlets == ({} if dag["stage"] == "collect" else {"announce": ["AssetAlias"]})
+        assert outlets == ({} if dag["stage"] in ("collect", "rollback") else {"announce": ["AssetAlias"]})
 
 
 def test_a_withdrawn_candidate_cannot_end_green(parsed: dict[str, Any]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import warnings
 from typing import Any
 
@@ -25,7 +27,9 @@ def site(settings: Settings, tmp_path: Any) -> Settings:
         session.add(DatasetVersion(id="Law_v1.0", domain="law", major=1, minor=0, snapshot_id="1", arrival_id="law-1",
                                    known_on="2014-01-01", documents=3, changed={"added": 3}, content="c"))  # fmt: skip
         session.add(Arrival(id="law-2", domain="law", folder="f", seal="s", uploader=HOSTILE, source="x", effective="2014-01-01", files=1,
-                            state="refused", reason=HOSTILE))  # fmt: skip
+                            state="refused", reason=HOSTILE, prepared="1"))  # fmt: skip
+        session.add(Arrival(id="law-3", domain="law", folder="g", seal="t", uploader="u", source="x", effective="2014-01-01", files=1,
+                            prepared="../../secrets"))  # fmt: skip
         session.flush()
         session.add(HeldDocument(domain="law", arrival_id="law-2", row=0, file="f.txt", place=HOSTILE, key=HOSTILE, reason=HOSTILE,
                                  findings={"findings": [{"rule": HOSTILE}, {"rule": "encoding"}]}))  # fmt: skip
@@ -42,6 +46,12 @@ def site(settings: Settings, tmp_path: Any) -> Settings:
     for folder in (made.artifacts / "gate_report" / "1", made.var / "secrets"):
         folder.mkdir(parents=True)
         (folder / "report.html").write_text("<h1>report</h1>", encoding="utf-8")
+    told = {"profile": HOSTILE, "texts": 2, "texts_changed": 1, "kinds": {"NAME": {"total": 3, "by": {HOSTILE: 3}}}}
+    for path, text in (("contract/1/contract.html", "<h1>contract</h1>"), ("masking/1/report.json", json.dumps(told))):
+        (made.artifacts / path).parent.mkdir(parents=True)
+        (made.artifacts / path).write_text(text, encoding="utf-8")
+    for name in ("contract.html", "report.json"):
+        (made.var / "secrets" / name).write_text("secret", encoding="utf-8")
     return made
 
 
@@ -80,6 +90,21 @@ def test_a_report_is_read_from_the_artifact_store_only(site: Settings) -> None:
         assert caught.value.status_code == 404
 
 
+def test_an_arrivals_reports_are_linked_and_read_from_the_artifact_store_only(site: Settings) -> None:
+    import board
+
+    page = bytes(board.render(site, lambda dag_id: True).body).decode()
+    assert re.findall(r"/release-board/arrival/([^\"]+)", page) == ["law/law-2/contract", "law/law-2/masking"]
+    assert board.arrival_report(site, "law", "law-2", "contract") == "<h1>contract</h1>"
+    masking = board.arrival_report(site, "law", "law-2", "masking")
+    assert "1 of 2 titles and texts" in masking and "&lt;script&gt;" in masking and "<script" not in masking
+    assert (site.artifacts / "contract" / "../../secrets" / "contract.html").exists(), "a place that a broken row could lead to"
+    for asked in (("law", "law-3", "contract"), ("law", "law-9", "contract"), ("notes", "law-2", "contract"), ("law", "law-2", "../1")):
+        with pytest.raises(HTTPException) as caught:
+            board.arrival_report(site, *asked)
+        assert caught.value.status_code == 404
+
+
 def test_every_route_asks_for_a_user(airflow: None, site: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -89,11 +114,11 @@ def test_every_route_asks_for_a_user(airflow: None, site: Settings, monkeypatch:
 
     monkeypatch.setattr(board, "load_settings", lambda: site)
     app = board.make_app()
-    assert len(app.routes) == 2
+    assert len(app.routes) == 3
     for route in app.routes:
         assert get_user in {dependency.call for dependency in route.dependant.dependencies}
     client = TestClient(app)
-    for path in ("/", "/report/law/r1"):
+    for path in ("/", "/report/law/r1", "/arrival/law/law-2/contract"):
         assert client.get(path).status_code == 401
 
 

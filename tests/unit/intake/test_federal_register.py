@@ -60,14 +60,20 @@ def register(source_server: Server) -> Register:
 def gather(register: Register, tmp_path: Path) -> Callable[..., Gathered]:
     calls = iter(range(100))
 
-    def run(watermark: Row | None = None, today: str = "2015-03-20", **more: Any) -> Gathered:
+    def run(
+        watermark: Row | None = None,
+        today: str = "2015-03-20",
+        progress: Row | None = None,
+        remember: Callable[[Row], None] = lambda _: None,
+        **more: Any,
+    ) -> Gathered:
         http = Http(attempts=2, backoff_seconds=0.001)
         source = FederalRegister(
             kind="federal_register", name="fr", url=f"{register.server.url}/api/v1", since="2015-03-01", http=http, **more
         )
         folder = tmp_path / f"pull{next(calls)}"
         folder.mkdir()
-        return kinds.gather(source, Pull(folder, today, watermark or {}, {}, lambda _: None))
+        return kinds.gather(source, Pull(folder, today, watermark or {}, progress or {}, remember))
 
     return run
 
@@ -123,17 +129,60 @@ def test_a_text_that_never_comes_is_reported(register: Register, gather: Callabl
     assert second.watermark["waiting"] == {}
 
 
+def fail(register: Register, *numbers: str) -> None:
+    """The texts of these answer 503, for good."""
+    for row in register.rows:
+        if row["document_number"] in numbers:
+            register.server.on(row["full_text_xml_url"].removeprefix(register.server.url), Reply(503))
+
+
 def test_a_source_that_fails_half_way_keeps_what_came(register: Register, gather: Callable[..., Gathered]) -> None:
-    for number in range(3):
+    for number in range(6):
         register.publish(f"n{number}", f"2015-03-0{number + 1}")
-    broken = "/documents/full_text/xml/2015/03/02/n1.xml"
-    register.server.on(broken, Reply(503))
+    fail(register, *(f"n{number}" for number in range(1, 6)))
     first = gather()
-    assert names(first) == ["n0.xml"] and "busy" in first.note and first.watermark["seen"] == ["n0"]
+    assert names(first) == ["n0.xml"] and "busy" in first.note and first.watermark["day"] == "2015-03-04"
+    assert sorted(first.watermark["waiting"]) == ["n1", "n2", "n3"]
+    register.server.on("/api/v1/documents.json", Reply(503))
     with pytest.raises(Unavailable):
         gather(first.watermark)
-    register.server.on(broken, Reply(body=b"<RULE>n1</RULE>"))
-    assert names(gather(first.watermark)) == ["n1.xml", "n2.xml"]
+    register.server.on("/api/v1/documents.json", register.search)
+    for row in list(register.rows):
+        register.publish(row["document_number"], row["publication_date"])
+        register.rows.pop()
+    back = gather(first.watermark)
+    assert sorted(names(back)) == [f"n{number}.xml" for number in range(1, 6)]
+    assert back.watermark["waiting"] == back.watermark["failing"] == {} and back.note == ""
+
+
+def test_texts_that_never_answer_hold_up_no_other_and_are_left_out_in_the_end(register: Register, gather: Callable[..., Gathered]) -> None:
+    for number in range(3):
+        register.publish(f"n{number}", f"2015-03-0{number + 1}")
+    fail(register, "n1")
+    first = gather()
+    assert names(first) == ["n0.xml", "n2.xml"] and first.note == "" and first.skipped == []
+    assert (first.watermark["waiting"], first.watermark["failing"]) == ({"n1": "2015-03-02"}, {"n1": "2015-03-20"})
+    register.publish("n3", "2015-03-25")
+    second = gather(first.watermark, today="2015-04-03")
+    assert names(second) == ["n3.xml"] and second.skipped == [], "fourteen days are counted from the first failure"
+    third = gather(second.watermark, today="2015-04-04")
+    assert [(one.item, one.reason[:31]) for one in third.skipped] == [("n1", "its full text could not be had ")] and third.documents == []
+    assert third.watermark["waiting"] == third.watermark["failing"] == {}
+
+
+def test_a_row_of_broken_texts_at_the_front_is_passed_the_next_time(register: Register, gather: Callable[..., Gathered]) -> None:
+    for number in range(5):
+        register.publish(f"n{number}", f"2015-03-0{number + 1}")
+    fail(register, "n0", "n1", "n2")
+    kept: list[Row] = []
+    with pytest.raises(Unavailable):
+        gather(remember=kept.append)
+    assert sorted(kept[-1]["failing"]) == ["n0", "n1", "n2"], "nothing came, so the watermark stays: it looks like a source that is down"
+    found = gather(progress=kept[-1])
+    assert names(found) == ["n3.xml", "n4.xml"] and sorted(found.watermark["waiting"]) == ["n0", "n1", "n2"]
+    assert "busy" in found.note
+    given_up = gather(found.watermark, today="2015-04-04")
+    assert sorted(one.item for one in given_up.skipped) == ["n0", "n1", "n2"] and given_up.watermark["waiting"] == {}
 
 
 def test_too_large_is_skipped_with_its_reason(register: Register, gather: Callable[..., Gathered]) -> None:

@@ -121,3 +121,11 @@ def test_an_artifact_changed_on_disk_is_refused(settings: Settings) -> None:
     (path / "x").write_text("y")
     with pytest.raises(Exception, match="altered on disk"):
         artifacts.path_of(settings, f"index-{0:016x}")
+
+
+def test_a_run_goes_back_once_however_often_its_task_is_cleared(settings: Settings) -> None:
+    for minor in range(3):
+        pointer.promote(settings, canaried(settings, minor))
+    back = [pointer.rollback(settings, "d", actor="admin", reason="wrong", run="rollback/manual__1") for _ in range(2)]
+    assert back == ["d/r2", "d/r2"] and [row.release for row in pointer.live_on(settings, "d")] == ["d/r2"]
+    assert pointer.rollback(settings, "d", actor="admin", reason="that too", run="rollback/manual__2") == "d/r1"

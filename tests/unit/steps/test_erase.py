@@ -217,3 +217,24 @@ def test_bad_requests(site: Settings, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="checksum beside it"):
         erasing.erase(site, path, actor="os:warden")
     assert [erased for erased, _ in texts(site, "MedNotes_v1.0")] == [False, False]
+
+
+def test_a_request_is_named_by_its_checksum_and_lies_where_nobody_else_reads(settings: Settings) -> None:
+    def refused(request: str, why: str) -> None:
+        with pytest.raises(BadInput, match=why):
+            erasing.requested(settings, request=request, actor="admin")
+
+    for typed in ("", "Annabel Quistgaard", "0" * 11, "../../secrets"):
+        refused(typed, "not the beginning of a SHA-256")
+    refused("0" * 12, "no folder of requests")
+    settings.requests.mkdir()
+    settings.requests.chmod(0o755)
+    refused("0" * 12, "others may read")
+    settings.requests.chmod(0o700)
+    refused("0" * 12, "no sealed request")
+    for name in ("a", "b"):
+        (settings.requests / f"{name}.json.sha256").write_text("0" * 12 + name)
+    refused("0" * 12, "2 requests begin")
+    (settings.requests / "a.json").write_text("{}")
+    with pytest.raises(BadInput, match="wrong checksum"):
+        erasing.requested(settings, request="0" * 12 + "a", actor="admin")

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 
+import pytest
+from typer.testing import CliRunner
+
+from pipelines.cli import app
 from pipelines.config import Settings
+from pipelines.errors import NotFound
+from pipelines.intake import landing
 from pipelines.registry import views
 from pipelines.steps import ingest
 
@@ -25,3 +32,22 @@ def test_a_loose_file_becomes_an_arrival_of_its_owner_once_it_lies_quiet(setting
     (row,) = views.arrivals(settings, "clinical")
     assert (row["arrival"], row["source"], row["uploader"].split(":")[0]) == (arrival, "inbox", "os")
     assert ingest.unclaimed(settings, "clinical") == 0
+
+
+def test_a_refused_arrival_is_linked_to_the_contract_that_refused_it(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "n.jsonl").write_text('{"note_id": "a", "text": "too short", "title": "Visit"}\n', encoding="utf-8")
+    landing.deliver(settings, "clinical", [tmp_path / "n.jsonl"], uploader="steward", source="test", effective="2014-01-01")
+    (arrival,) = ingest.claim(settings, "clinical", "clinical.ingest", "run")
+    assert [row["contract"] for row in views.arrivals(settings)] == [None]
+    assert ingest.prepare(settings, "clinical", arrival)["state"] == "refused"
+    (row,) = views.arrivals(settings, arrival)
+    assert "100% of 1 total rows" in Path(row["contract"]).read_text(encoding="utf-8") and row["masking"] is None
+
+    monkeypatch.setattr("pipelines.cli.corpus.load_settings", lambda: settings)
+    shown = CliRunner().invoke(app, ["arrivals", arrival])
+    assert shown.exit_code == 0 and "contract.html" in shown.output.replace("\n", "")
+    assert "contract.html" not in CliRunner().invoke(app, ["arrivals", "clinical"]).output
+    assert "contract.html" in CliRunner().invoke(app, ["arrivals", "clinical", "--items"]).output.replace("\n", "")
+    assert isinstance(CliRunner().invoke(app, ["arrivals", "clinicl"]).exception, NotFound)

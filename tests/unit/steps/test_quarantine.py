@@ -170,6 +170,8 @@ def test_a_breach_is_held_where_the_contract_says_quarantine(configured: Callabl
     assert row["state"] == "quarantined" and "words" in row["reason"]
     assert quarantine.sums(settings, arrival) == {"quarantined": 2, "refused": 1}
     assert {tuple(one["rules"]) for one in quarantine.held(settings)} == {("contract",)}
+    assert "too short" not in Path(row["contract"]).read_text(encoding="utf-8")
+    assert json.loads(Path(row["masking"]).read_text(encoding="utf-8"))["texts"] == 4
     quarantine.release(settings, arrival, ["line 1"], "os:other", "this one is fine")
     quarantine.refuse(settings, arrival, ["line 2"], "os:other", "too short")
     work(settings, "run-2")
