@@ -15,7 +15,7 @@ from pipelines.config import Settings, load_domain, load_settings
 from pipelines.errors import BadInput, Conflict, NotFound
 from pipelines.governance import audit
 from pipelines.plan_config import PlanPolicy
-from pipelines.registry import artifacts, candidates, views
+from pipelines.registry import artifacts, candidates, comparison, views
 from pipelines.samples.write import write
 from pipelines.state.database import migrate, reading, transaction
 from pipelines.state.models import Artifact, Candidate, Plan
@@ -288,6 +288,8 @@ def test_feedback_is_counted_by_its_source(law: Settings, tmp_path: Path) -> Non
     found = measure(law, load_domain("regulatory", law), version, candidates.get(law, "regulatory/r1"))
     assert found.feedback == 1 and found.documents == {"amended": 1}
     assert artifacts.get(law, str(candidates.get(law, "regulatory/r1").adapter_id)).facts["version"] == found.learned
+    second = release(law, "regulatory", version, candidates.get(law, "regulatory/r1").adapter_id)
+    assert comparison.compare(law, "regulatory/r1", second)["documents"] == {"amended": 1}
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
