@@ -18,6 +18,8 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from pipelines.errors import ConfigError, NotFound
+from pipelines.plan_config import Budget as Budget
+from pipelines.plan_config import PlanPolicy
 from pipelines.screen_config import Screen
 from pipelines.source_config import Source
 from pipelines.strict import Name as Name
@@ -305,12 +307,6 @@ class Roles(Strict):
     approvers: tuple[str, ...] = ("approver",)
 
 
-class PlanPolicy(Strict):
-    """When new text calls for training. Facts travel by index; adapters teach behaviour."""
-
-    retrain_when_new_share: Share = Field(0.3, description="share of documents that the live adapter's training set did not know")
-
-
 class DomainConfig(Strict):
     """Everything about one stream of text with one purpose."""
 
@@ -328,6 +324,7 @@ class DomainConfig(Strict):
     recipe: Recipe = Recipe()
     retrieval: Retrieval = Retrieval()
     plan: PlanPolicy = PlanPolicy()
+    budget: Budget | None = None
     gate: Gate
     rollout: Rollout = Rollout()
     roles: Roles = Roles()

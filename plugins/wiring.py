@@ -166,6 +166,12 @@ def prepare(domain: str, arrival_id: str) -> Any:
     return call("ingest.prepare")(domain, arrival_id)
 
 
+def admitted(domain: str, version: str) -> Any:
+    """Wait until the domain's budget allows the training. Between two looks it holds no slot; a raised budget or a new month lets it go."""
+    looks: Any = task.sensor(task_id="admit", mode="reschedule", poke_interval=300, timeout=timedelta(days=35).total_seconds())
+    return looks(call("budget.admit"))(domain, version)
+
+
 def announce(target: Asset, path: str, *args: Any) -> Any:
     """Tell the next stage, but only of something new: `path` answers with it once, and with nothing on a clear or an empty run."""
     alias = AssetAlias(f"new {target.name}")

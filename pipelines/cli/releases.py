@@ -1,4 +1,4 @@
-"""The commands from plan to answer: steps, training, candidates, releases, rollback, asking."""
+"""The commands from candidate to answer: steps, candidates, releases, rollback, asking."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from rich.console import Console
 
 from pipelines.cli.common import AsJson, DomainName, actor, print_json, show
 from pipelines.config import domain_names, load_domain, load_settings
-from pipelines.errors import BadInput
 
 app = typer.Typer()
 
@@ -34,31 +33,6 @@ def step(
         temporary.write_text(json.dumps(output), encoding="utf-8")
         temporary.rename(target)
     print_json(output)
-
-
-@app.command()
-def plan(domain: DomainName, as_json: AsJson = False) -> None:
-    """What each dataset version called for, and why."""
-    from pipelines.registry import views
-
-    show(as_json, views.plans(load_settings(), domain), ("version", "kind", "reason", "done"))
-
-
-@app.command()
-def train(
-    domain: DomainName,
-    version: Annotated[str | None, typer.Option(help="Default: the newest.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Train the domain's adapter by hand, on this host, outside Airflow."""
-    from pipelines.steps import learn, publish
-
-    settings = load_settings()
-    newest = publish.latest(settings, domain)
-    if version is None and newest is None:
-        raise BadInput(f"{domain} has no dataset version", todo="deliver something first: `ratchet arrive`")
-    manifest = learn.train(settings, domain, version or (newest.id if newest else ""))
-    show(as_json, [{**manifest.outputs, "seconds": manifest.seconds}], ("artifact", "sha256", "seconds"))
 
 
 @app.command("candidates")

@@ -167,7 +167,8 @@ def _rows(session: Session, found: _Found) -> Iterator[Row]:
         }
     plans = [one for some in _some(found.versions) for one in session.scalars(select(Plan).where(Plan.version_id.in_(some)))]
     for plan in sorted(plans, key=lambda one: one.created_at):
-        yield _row("plan", plan.version_id, plan.created_at, None, f"{plan.kind}: {plan.reason}")
+        said = f"{plan.kind}, not {plan.decided}: {plan.overridden_why}" if plan.decided else f"{plan.kind}: {plan.reason}"
+        yield _row("plan", plan.version_id, plan.created_at, plan.overridden_by, said)
     for artifact in sorted(_many(session, Artifact, found.artifacts), key=lambda one: (one.created_at, one.id)):
         said = f"barred: {artifact.barred}" if artifact.barred else f"from {artifact.facts.get('version', 'no version')}"
         yield _row(artifact.kind, artifact.id, artifact.created_at, None, said) | {"sha256": artifact.sha256, "barred": artifact.barred}

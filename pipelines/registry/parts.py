@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from pipelines.config import DomainConfig, Settings
+from pipelines.config import DomainConfig, Settings, parse
+from pipelines.errors import ConfigError
 from pipelines.manifest import sha256, sha256_folder
+from pipelines.strict import Strict
 
 
 def base_sha256(domain: DomainConfig) -> str:
@@ -32,3 +36,57 @@ def learning_key(settings: Settings, domain: DomainConfig) -> str:
             "chunk_words": domain.retrieval.chunk_words,
         }
     )
+
+
+def learning_parts(settings: Settings, domain: DomainConfig) -> dict[str, str]:
+    """The same by part, one hash each, so that a plan can say what changed."""
+    task = domain.task.model_dump(mode="json")
+    rules, _ = task.pop("rules"), task.pop("prompt")
+    return {
+        "base": base_sha256(domain),
+        "prompt": prompt_sha256(settings, domain),
+        "task": sha256(task),
+        "rules": sha256(rules),
+        "recipe": sha256(domain.recipe.model_dump(mode="json")),
+        "passages": sha256(domain.retrieval.chunk_words),
+    }
+
+
+def changed(settings: Settings, domain: DomainConfig, facts: Mapping[str, Any]) -> tuple[str, ...]:
+    """What is not as it was when an adapter with these facts was trained. One trained before parts were kept: all or nothing."""
+    if facts.get("learning_key") == learning_key(settings, domain):
+        return ()
+    now, then = learning_parts(settings, domain), facts.get("learning") or {}
+    return tuple(name for name in now if now[name] != then.get(name))
+
+
+def prompt_sha256(settings: Settings, domain: DomainConfig) -> str:
+    """Hash of the domain's prompt."""
+    from pipelines.training.prompt import Prompt
+
+    return Prompt.load(domain.task.prompt, settings).sha256
+
+
+class PromptFacts(Strict):
+    """`configs/prompts/<family>/<version>.yaml`, beside the template. Not part of its hash: it is not what a model reads."""
+
+    compatible_with: tuple[str, ...] = ()
+    """Versions of the same family whose adapters answer as well under this one; the gate has the last word."""
+
+
+def prompt_fits(settings: Settings, domain: DomainConfig, trained_on: str | None) -> bool:
+    """Whether an adapter trained on prompt `family/vN` may answer under the domain's. A base without adapter (None) takes any."""
+    if trained_on is None:
+        return True
+    family, _, version = domain.task.prompt.partition("/")
+    path = settings.configs / "prompts" / family / f"{version}.yaml"
+    before, _, number = trained_on.partition("/")
+    if before != family or not path.is_file():
+        return False
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"not readable as YAML: {' '.join(str(error).split())}", where=str(path), todo="mend the file") from None
+    return number in parse(PromptFacts, values or {}, str(path)).compatible_with

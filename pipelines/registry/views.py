@@ -142,7 +142,14 @@ def plans(settings: Settings, domain: str | None = None) -> list[Row]:
                 "version": row.version_id,
                 "kind": row.kind,
                 "reason": row.reason,
+                "decided": row.decided,
+                "overridden_by": row.overridden_by,
+                "overridden_why": row.overridden_why,
                 "cost": row.cost,
+                "money": _money(row.cost),
+                "waits": row.waits,
+                "waits_since": _time(row.waits_since),
+                "signals": row.signals,
                 "done": _time(row.done_at),
                 "run": row.claimed_run,
             }
@@ -234,6 +241,13 @@ def audit_events(settings: Settings, subject: str | None, last: int) -> list[Row
         }
         for row in reversed(rows)
     ]
+
+
+def _money(cost: dict[str, Any]) -> str | None:
+    """`about 1.20 EUR` before, `1.20 EUR` after; why there is none."""
+    if cost.get("money") is None:
+        return cost.get("why") or None
+    return f"{'about ' if cost['basis'] == 'estimated' else ''}{cost['money']:.2f} {cost.get('currency') or ''}".rstrip()
 
 
 def _domain_of(settings: Settings, version_id: str) -> str:

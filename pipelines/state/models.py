@@ -264,10 +264,40 @@ class Plan(Base):
     kind: Mapped[str] = mapped_column(String(10), default="pending")
     reason: Mapped[str] = mapped_column(Text, default="")
     cost: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """Estimated before, metered after: see `registry.costs`."""
+    signals: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
+    """What was looked at, with the thresholds that were exceeded: see docs/planning.md."""
+    decided: Mapped[str | None] = mapped_column(String(10))
+    """What the rules said, where a person overrode them."""
+    overridden_by: Mapped[str | None] = mapped_column(String(120))
+    overridden_why: Mapped[str | None] = mapped_column(Text)
+    waits: Mapped[str | None] = mapped_column(Text)
+    """What its training waits for; nothing once it may start."""
+    waits_since: Mapped[datetime | None]
     claimed_dag: Mapped[str | None] = mapped_column(String(120))
     claimed_run: Mapped[str | None] = mapped_column(String(255))
     done_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Charge(Base):
+    """What one training costs its domain: an estimate from its admission on, then what was metered. One row per training."""
+
+    __tablename__ = "charges"
+    __table_args__ = (Index("charges_by_month", "domain", "at"),)
+
+    key: Mapped[str] = mapped_column(String(100), primary_key=True)
+    """`<version>/<first 16 of the learning key>`: a cleared run finds its own."""
+    domain: Mapped[str] = mapped_column(String(40))
+    version_id: Mapped[str] = mapped_column(ForeignKey("dataset_versions.id"))
+    adapter_id: Mapped[str | None] = mapped_column(String(80))
+    """Once metered."""
+    money: Mapped[float | None]
+    """In the budget's currency; nothing where the compute profile has no price."""
+    facts: Mapped[dict[str, Any]]
+    """Hours, prices, energy: see `registry.costs.Cost`."""
+    at: Mapped[datetime] = mapped_column(default=now)
+    """Its month pays: of admission, then of the training's end."""
 
 
 class Artifact(Base):

@@ -1,140 +1,33 @@
-"""From a dataset version to a candidate: plan, examples, training set, adapter, index, assembly."""
+"""From a dataset version to its adapter: examples, training set, training."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
-
 from pipelines.config import DomainConfig, Settings, load_domain
-from pipelines.errors import Conflict, NotFound
+from pipelines.errors import NotFound
 from pipelines.governance import audit
-from pipelines.manifest import Manifest, Outcome, run_step, sha256, sha256_file
-from pipelines.registry import artifacts, candidates, parts, pointer
+from pipelines.manifest import Manifest, Outcome, run_step, sha256_file
+from pipelines.registry import artifacts, costs, parts
 from pipelines.state import outbox
 from pipelines.state.database import reading, transaction
-from pipelines.state.models import Artifact, Candidate, DatasetVersion, Plan, now
+from pipelines.state.models import DatasetVersion, Plan
+from pipelines.steps import budget
 
 EXAMPLES_VERSION = 1
 TRAINING_SET_VERSION = 1
 TRAIN_VERSION = 1
-INDEX_VERSION = 1
-ASSEMBLE_VERSION = 1
-
-
-# --- plan -------------------------------------------------------------------------------------------------------------
-
-
-def claim(settings: Settings, domain_name: str, dag_id: str, run_id: str) -> str | None:
-    """The newest dataset version that nobody has planned, for this run; older ones are settled as superseded. None: nothing to do."""
-    with transaction(settings) as session:
-        mine = session.scalar(
-            select(Plan.version_id)
-            .where(
-                Plan.domain == domain_name,
-                Plan.claimed_dag == dag_id,
-                Plan.claimed_run == run_id,
-                Plan.kind != "superseded",
-            )
-            .limit(1)
-        )
-        if mine is not None:
-            return mine
-        free = session.scalars(
-            select(DatasetVersion.id)
-            .where(DatasetVersion.domain == domain_name, DatasetVersion.id.not_in(select(Plan.version_id)))
-            .order_by(DatasetVersion.major, DatasetVersion.minor)
-        ).all()
-        if not free:
-            return None
-        *older, newest = free
-        for version_id in older:
-            session.add(
-                Plan(
-                    version_id=version_id,
-                    domain=domain_name,
-                    kind="superseded",
-                    reason=f"{newest} holds its documents",
-                    cost={},
-                    done_at=now(),
-                    claimed_dag=dag_id,
-                    claimed_run=run_id,
-                )
-            )
-        session.add(Plan(version_id=newest, domain=domain_name, kind="pending", cost={}, claimed_dag=dag_id, claimed_run=run_id))
-        return newest
-
-
-def plan(settings: Settings, domain_name: str, version_id: str) -> str:
-    """Decide what the version calls for and say why: `none`, `index` or `adapter`. Decided once; a rerun reads it."""
-    with reading(settings) as session:
-        row = session.get(Plan, version_id)
-        if row is not None and row.kind != "pending":
-            return row.kind
-    domain = load_domain(domain_name, settings)
-    kind, reason = _decide(settings, domain, version_id)
-    cost = {"train_steps": domain.recipe.steps if kind == "adapter" else 0, "gpu_hours": 0.0}
-    with transaction(settings) as session:
-        row = session.get(Plan, version_id)
-        if row is None:
-            row = Plan(version_id=version_id, domain=domain_name, kind="pending", cost={})
-            session.add(row)
-        row.kind, row.reason, row.cost = kind, reason, cost
-        if kind == "none":
-            row.done_at = now()
-        audit.record(
-            session,
-            actor="ratchet",
-            action="plan.decided",
-            subject=version_id,
-            detail={"kind": kind, "reason": reason, "cost": cost},
-        )
-    return kind
-
-
-def _decide(settings: Settings, domain: DomainConfig, version_id: str) -> tuple[str, str]:
-    from pipelines.corpus import warehouse
-
-    live = _live(settings, domain.domain)
-    if live is None or live.adapter_id is None:
-        return "adapter", "the domain has no live adapter yet"
-    adapter = artifacts.get(settings, live.adapter_id)
-    if adapter.facts["learning_key"] != parts.learning_key(settings, domain):
-        return "adapter", "base, prompt, task or recipe changed since the live adapter was trained"
-    if adapter.barred:
-        return "adapter", f"the live adapter {adapter.barred}"
-    if artifacts.get(settings, live.index_id).barred:
-        return "index", f"the live index {artifacts.get(settings, live.index_id).barred}"
-    with reading(settings) as session:
-        wanted, served = session.get_one(DatasetVersion, version_id), session.get_one(DatasetVersion, live.version_id)
-    if wanted.content == served.content:
-        return "none", f"the documents are those of {live.id}"
-    learnt = {document.content for document in warehouse.documents(settings, domain.domain, adapter.facts["version"])}
-    present = warehouse.documents(settings, domain.domain, version_id)
-    share = sum(document.content not in learnt for document in present) / max(len(present), 1)
-    limit = domain.plan.retrain_when_new_share
-    if share > limit:
-        return "adapter", f"{share:.0%} of the documents are new to the live adapter, more than {limit:.0%}"
-    return (
-        "index",
-        f"{share:.1%} of the documents are new to the live adapter, at most {limit:.0%}: facts travel by index",
-    )
-
-
-def _live(settings: Settings, domain_name: str) -> Candidate | None:
-    at = pointer.current(settings, domain_name)
-    return candidates.get(settings, at.live_id) if at is not None and at.live_id else None
-
-
-# --- examples, training set, adapter ----------------------------------------------------------------------------------
 
 
 def examples(settings: Settings, domain_name: str, version_id: str) -> Manifest:
     """Make training examples from the version's documents, leaving out every paragraph that a golden rests on."""
     domain = load_domain(domain_name, settings)
-    version = _version(settings, version_id)
+    version = version_of(settings, version_id)
     return run_step(
         settings,
         step="examples",
@@ -206,22 +99,33 @@ def training_set(settings: Settings, domain_name: str, version_id: str) -> Manif
     )
 
 
-def train(settings: Settings, domain_name: str, version_id: str) -> Manifest:
-    """Fine-tune an adapter on the packed training set. Resumes from its newest checkpoint after a crash."""
+def train(settings: Settings, domain_name: str, version_id: str, watch: Callable[[Path], None] | None = None) -> Manifest:
+    """Fine-tune an adapter on the packed training set. Resumes from its newest checkpoint after a crash.
+
+    `watch` is called with the folder in which the training tells its progress. Conflict while the domain's budget does not allow it.
+    """
     domain = load_domain(domain_name, settings)
     packed = training_set(settings, domain_name, version_id)
 
     def body(step_hash: str) -> Outcome:
-        from pipelines.training import worker
+        from pipelines.training import usage, worker
 
+        budget.require(settings, domain_name, version_id)
         final = artifacts.place(settings, "adapter", step_hash)
         if not final.is_dir():
             source, work = settings.artifacts / packed.outputs["path"], settings.var / "work" / step_hash[:16]
             cores = len(os.sched_getaffinity(0))
-            artifacts.make(
-                settings, "adapter", step_hash, lambda out: worker.train(source, domain.base.path, domain.recipe, out, work, cores)
-            )
+            if watch is not None:
+                watch(work)
+
+            def build(out: Path) -> None:
+                with usage.sampled(work):
+                    worker.train(source, domain.base.path, domain.recipe, out, work, cores)
+                shutil.copyfile(work / usage.NAME, out / usage.NAME)
+
+            artifacts.make(settings, "adapter", step_hash, build)
         facts = json.loads((final / "facts.json").read_text(encoding="utf-8"))
+        cost = costs.metered(settings, domain, facts, usage.energy_kwh(usage.read(final)))
         history = facts.pop("history", [])
         artifact_id = artifacts.enter(
             settings,
@@ -232,11 +136,16 @@ def train(settings: Settings, domain_name: str, version_id: str) -> Manifest:
                 "version": version_id,
                 "training_set": packed.outputs["artifact"],
                 "learning_key": parts.learning_key(settings, domain),
+                "learning": parts.learning_parts(settings, domain),
+                "cost": cost.model_dump(mode="json"),
                 **{key: value for key, value in facts.items() if isinstance(value, int | float | str)},
             },
         )
         row = artifacts.get(settings, artifact_id)
         with transaction(settings) as session:
+            costs.enter(session, costs.key(settings, domain, version_id), domain_name, version_id, cost, artifact_id)
+            if (planned := session.get(Plan, version_id)) is not None:
+                planned.cost = cost.model_dump(mode="json")
             outbox.put(
                 session,
                 "mlflow.training",
@@ -248,6 +157,10 @@ def train(settings: Settings, domain_name: str, version_id: str) -> Manifest:
                     "sha256": row.sha256,
                     "step_hash": step_hash,
                     "version_id": version_id,
+                    "training_set_id": packed.outputs["artifact"],
+                    "content": version_of(settings, version_id).content,
+                    "documents": version_of(settings, version_id).documents,
+                    "cost": cost.model_dump(mode="json"),
                 },
             )
             audit.record(
@@ -259,7 +172,11 @@ def train(settings: Settings, domain_name: str, version_id: str) -> Manifest:
             )
         return Outcome(
             outputs={"artifact": artifact_id, "path": row.path, "sha256": row.sha256},
-            counts={"steps": domain.recipe.steps, **({"final_loss": history[-1]["loss"]} if history else {})},
+            counts={
+                "steps": domain.recipe.steps,
+                **({"final_loss": history[-1]["loss"]} if history else {}),
+                **{name: value for name, value in cost.model_dump().items() if isinstance(value, int | float)},
+            },
         )
 
     return run_step(
@@ -273,142 +190,8 @@ def train(settings: Settings, domain_name: str, version_id: str) -> Manifest:
     )
 
 
-# --- index and assembly -----------------------------------------------------------------------------------------------
-
-
-def index(settings: Settings, domain_name: str, version_id: str) -> Manifest:
-    """Build the retrieval index over every document of the version, past and present."""
-    domain = load_domain(domain_name, settings)
-    version = _version(settings, version_id)
-
-    def body(step_hash: str) -> Outcome:
-        from pipelines.corpus import warehouse
-        from pipelines.retrieval import index as indexing
-
-        documents = warehouse.documents(settings, domain_name, version_id)
-        folder = artifacts.make(
-            settings,
-            "index",
-            step_hash,
-            lambda out: indexing.build(documents, domain, out, settings.var / "cache" / "embeddings"),
-        )
-        artifact_id = artifacts.enter(settings, "index", domain_name, step_hash, {"version": version_id, "documents": len(documents)})
-        return Outcome(
-            outputs={"artifact": artifact_id, "path": folder.relative_to(settings.artifacts).as_posix()},
-            counts={"documents": len(documents)},
-        )
-
-    return run_step(
-        settings,
-        step="index",
-        version=INDEX_VERSION,
-        domain=domain_name,
-        config=domain.model_dump(mode="json", include={"retrieval"}),
-        inputs={"content": version.content, "version": version_id},
-        body=body,
-    )
-
-
-def assemble(settings: Settings, domain_name: str, version_id: str) -> str:
-    """Freeze the parts under the next number and close the plan; returns the candidate's id."""
-    from pipelines.training.prompt import Prompt
-
-    domain = load_domain(domain_name, settings)
-    kind = plan(settings, domain_name, version_id)
-    if kind not in ("adapter", "index"):
-        raise Conflict(f"{version_id} calls for {kind!r}", todo="nothing is to be assembled")
-    built = index(settings, domain_name, version_id)
-    adapter_id = _adapter_for(settings, domain_name, version_id, kind)
-    prompt = Prompt.load(domain.task.prompt, settings)
-    base_hash = parts.base_sha256(domain)
-    policy = {"passages": domain.task.passages, "max_new_tokens": domain.base.max_new_tokens}
-    step_hash = sha256(
-        {
-            "step": "assemble",
-            "step_version": ASSEMBLE_VERSION,
-            "version": version_id,
-            "base": base_hash,
-            "adapter": adapter_id,
-            "index": built.outputs["artifact"],
-            "prompt": prompt.sha256,
-            "policy": policy,
-        }
-    )
-    candidate_id = candidates.assemble(
-        settings,
-        domain=domain_name,
-        version_id=version_id,
-        base=domain.base.model,
-        base_sha256=base_hash,
-        adapter_id=adapter_id,
-        index_id=str(built.outputs["artifact"]),
-        prompt=domain.task.prompt,
-        prompt_sha256=prompt.sha256,
-        policy=policy,
-        step_hash=step_hash,
-    )
-    with transaction(settings) as session:
-        session.get_one(Plan, version_id).done_at = now()
-    return candidate_id
-
-
-def _adapter_for(settings: Settings, domain_name: str, version_id: str, kind: str) -> str | None:
-    """The version's own adapter where the plan called for one, else the live release's at the time of planning."""
-    if kind == "index":
-        # What was assembled before must be assembled again, whatever went live in between.
-        with reading(settings) as session:
-            earlier = session.scalar(select(Candidate).where(Candidate.version_id == version_id).order_by(Candidate.number).limit(1))
-            if earlier is not None:
-                return earlier.adapter_id
-        live = _live(settings, domain_name)
-        if live is None:
-            raise Conflict(
-                "the plan counted on a live adapter, and there is none",
-                todo="deliver the next arrival, or train by hand",
-            )
-        return live.adapter_id
-    with reading(settings) as session:
-        found = session.scalars(
-            select(Artifact.id)
-            .where(
-                Artifact.kind == "adapter",
-                Artifact.domain == domain_name,
-                Artifact.facts["version"].as_string() == version_id,
-            )
-            .order_by(Artifact.created_at.desc())
-        ).first()
-    if found is None:
-        raise Conflict(f"no adapter was trained for {version_id}", todo="clear the train task")
-    return found
-
-
-def candidate_of(settings: Settings, domain_name: str, version_id: str) -> str | None:
-    """The newest candidate made from a version."""
-    with reading(settings) as session:
-        return session.scalar(
-            select(Candidate.id)
-            .where(Candidate.domain == domain_name, Candidate.version_id == version_id)
-            .order_by(Candidate.number.desc())
-            .limit(1)
-        )
-
-
-def newly_assembled(settings: Settings, domain_name: str, version_id: str) -> str | None:
-    """The version's candidate if it was not announced yet, marked as announced."""
-    with transaction(settings) as session:
-        row = session.scalar(
-            select(Candidate)
-            .where(Candidate.domain == domain_name, Candidate.version_id == version_id, Candidate.announced_at.is_(None))
-            .order_by(Candidate.number.desc())
-            .limit(1)
-        )
-        if row is None:
-            return None
-        row.announced_at = now()
-        return row.id
-
-
-def _version(settings: Settings, version_id: str) -> DatasetVersion:
+def version_of(settings: Settings, version_id: str) -> DatasetVersion:
+    """One dataset version's row, detached."""
     with reading(settings) as session:
         row = session.get(DatasetVersion, version_id)
         if row is None:

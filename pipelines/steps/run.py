@@ -8,14 +8,14 @@ from typing import Any
 from pipelines.config import Settings
 from pipelines.errors import BadInput
 from pipelines.manifest import Manifest
-from pipelines.steps import learn, release
+from pipelines.steps import assemble, learn, release
 
 STEPS: dict[str, tuple[Callable[[Settings, str, str], Manifest | str], str]] = {
     "examples": (learn.examples, "version"),
     "training-set": (learn.training_set, "version"),
     "train": (learn.train, "version"),
-    "index": (learn.index, "version"),
-    "assemble": (learn.assemble, "version"),
+    "index": (assemble.index, "version"),
+    "assemble": (assemble.assemble, "version"),
     "gate": (release.gate, "candidate"),
 }
 

@@ -7,6 +7,7 @@ MLflow is a view here, never the authority: tags carry the control database's id
 
 from __future__ import annotations
 
+import json
 import os
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +16,7 @@ from typing import Any
 
 from pipelines.config import Settings
 from pipelines.errors import NotFound, Unavailable
+from pipelines.training import usage
 from pipelines.training.worker import TrainingFacts, facts_of_adapter
 
 _LIMITS = {
@@ -26,12 +28,16 @@ _LIMITS = {
     "DO_NOT_TRACK": "1",
 }
 _PROBE_SECONDS = 3.0
+_DIGEST = 36
+"""Characters that MLflow keeps of a dataset's digest."""
 
 
 def publish(settings: Settings, payload: Mapping[str, Any]) -> None:
-    """`mlflow.training`: one run per adapter, its folder as artifacts, and a version of the model `<domain>-adapter`.
+    """`mlflow.training`: one run per adapter with its curves, cost, dataset and what it took of its machine; its folder as artifacts; and a
+    version of the model `<domain>-adapter` that names its ancestry.
 
-    Payload: domain, adapter_id, step_hash, version_id, path (below the artifact store), sha256. Idempotent by the tag `ratchet.step_hash`.
+    Payload: domain, adapter_id, step_hash, version_id, path (below the artifact store), sha256; and, since they are kept, training_set_id,
+    content and documents (of the dataset version), cost (`registry.costs.Cost`). Idempotent by the tag `ratchet.step_hash`.
     """
     folder = settings.artifacts / payload["path"]
     if not (folder / "facts.json").is_file():
@@ -46,8 +52,10 @@ def publish(settings: Settings, payload: Mapping[str, Any]) -> None:
         run_id = run.info.run_id
         if run.data.tags.get("ratchet.complete") != "yes":
             _log_training(client, run_id, facts)
+            _log_machine(client, run_id, payload.get("cost") or {}, usage.read(folder))
+            _log_dataset(client, run_id, payload, facts)
             client.log_artifacts(run_id, str(folder), "adapter")
-        _register(client, payload, run_id, run.info.artifact_uri)
+        _register(client, payload, facts, run_id, run.info.artifact_uri)
         if run.data.tags.get("ratchet.complete") != "yes":
             client.set_terminated(run_id, "FINISHED")
             client.set_tag(run_id, "ratchet.complete", "yes")
@@ -148,6 +156,8 @@ def _tags(payload: Mapping[str, Any], facts: TrainingFacts) -> dict[str, str]:
     return {
         "ratchet.step_hash": payload["step_hash"],
         "ratchet.adapter": payload["adapter_id"],
+        "ratchet.training_set": payload.get("training_set_id", ""),
+        "ratchet.prompt": facts.prompt,
         "ratchet.adapter_sha256": payload["sha256"],
         "ratchet.dataset_version": payload["version_id"],
         "ratchet.base": facts.base,
@@ -172,19 +182,49 @@ def _log_training(client: Any, run_id: str, facts: TrainingFacts) -> None:
     # Timestamp 0 and the step's own number: a repeated log writes the same points, which MLflow keeps once.
     metrics = [Metric(name, float(value), 0, 0) for name, value in totals.items()]
     for row in facts.history:
-        metrics += [Metric(name, float(row[name]), 0, int(row["step"])) for name in ("loss", "lr", "tokens_per_second")]
+        metrics += [Metric(name, float(value), 0, int(row["step"])) for name, value in row.items() if name != "step" and value == value]
     client.log_batch(run_id, params=params)
+    _log_metrics(client, run_id, metrics)
+
+
+def _log_machine(client: Any, run_id: str, cost: Mapping[str, Any], samples: list[usage.Sample]) -> None:
+    """Cost as metrics, its labels as tags; samples below `system/`, where MLflow's pages look for them. Each point at its own time: a
+    repeated log writes it once."""
+    from mlflow.entities import Metric
+
+    names = ("money", "gpu_hours", "cpu_hours", "energy_kwh")
+    metrics = [Metric(f"cost.{name}", float(cost[name]), 0, 0) for name in names if cost.get(name) is not None]
+    for number, sample in enumerate(samples):
+        at = int(sample["at"] * 1000)
+        metrics += [Metric(f"system/{name}", value, at, number) for name, value in sample.items() if name not in ("began", "at")]
+    _log_metrics(client, run_id, metrics)
+    for name in ("currency", "profile", "why"):
+        if cost.get(name):
+            client.set_tag(run_id, f"ratchet.cost.{name}", cost[name])
+
+
+def _log_dataset(client: Any, run_id: str, payload: Mapping[str, Any], facts: TrainingFacts) -> None:
+    """The dataset version as the run's input. MLflow knows it again by name and digest."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    told = {"documents": payload.get("documents"), "examples": facts.examples, "training_set": payload.get("training_set_id")}
+    digest = str(payload.get("content") or payload["version_id"])[:_DIGEST]
+    source = json.dumps({"iceberg_tag": payload["version_id"], "domain": payload["domain"]})
+    dataset = Dataset(payload["version_id"], digest, "ratchet", source, None, json.dumps(told))
+    client.log_inputs(run_id, datasets=[DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
+
+
+def _log_metrics(client: Any, run_id: str, metrics: list[Any]) -> None:
     for start in range(0, len(metrics), 1000):  # MLflow's limit for one request
         client.log_batch(run_id, metrics=metrics[start : start + 1000])
 
 
-def _register(client: Any, payload: Mapping[str, Any], run_id: str, artifact_uri: str) -> None:
+def _register(client: Any, payload: Mapping[str, Any], facts: TrainingFacts, run_id: str, artifact_uri: str) -> None:
     name = f"{payload['domain']}-adapter"
     if not client.search_registered_models(filter_string=f"name = '{name}'"):
         client.create_registered_model(name, description=f"LoRA adapters of the domain {payload['domain']}")
     if not _versions(client, name, payload["step_hash"]):
-        tags = {"ratchet.step_hash": payload["step_hash"], "ratchet.dataset_version": payload["version_id"]}
-        client.create_model_version(name, f"{artifact_uri}/adapter", run_id=run_id, tags=tags)
+        client.create_model_version(name, f"{artifact_uri}/adapter", run_id=run_id, tags=_tags(payload, facts))
 
 
 def _versions(client: Any, name: str, step_hash: str) -> list[Any]:

@@ -61,7 +61,11 @@ def test_an_amendment_takes_the_index_branch_and_the_live_adapter(found: dict[st
     assert found["index"]["state"] == "success"
     assert {tasks[name] for name in ("examples", "training_set", "train")} == {"skipped"}
     assert {tasks[name] for name in ("index", "assemble", "announce")} == {"success"}
-    assert [row["kind"] for row in found["plans"]] == ["index", "adapter"]
+    index, adapter = found["plans"]
+    assert (index["kind"], adapter["kind"]) == ("index", "adapter")
+    assert (index["cost"]["basis"], adapter["cost"]["basis"]) == ("none", "metered")
+    assert adapter["cost"]["cpu_hours"] > 0 and adapter["cost"]["tokens"] == 2 * 2 * 256
+    assert index["signals"]["documents"] == {"amended": 1} and index["signals"]["examples"] == 40
     newest, first = found["candidates"]
     assert (newest["adapter"], newest["candidate"]) == (first["adapter"], "regulatory/r2")
     assert newest["index"] != first["index"]

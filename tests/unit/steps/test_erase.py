@@ -21,7 +21,7 @@ from pipelines.registry import artifacts, candidates, lineage, pointer, views
 from pipelines.state.database import reading, transaction
 from pipelines.state.models import Approval, Artifact, ManifestRow, now
 from pipelines.steps import erase as erasing
-from pipelines.steps import ingest, learn, publish, release
+from pipelines.steps import ingest, plan, publish, release
 
 ANN, BOB = "Annabel Quistgaard", "Roberto Vantongeren"
 
@@ -140,14 +140,14 @@ def test_what_was_made_from_the_text_is_barred_and_what_is_live_is_told(site: Se
     assert not (site.artifacts / "adapter" / candidates.get(site, third).adapter_id.removeprefix("adapter-")).exists()  # type: ignore[union-attr]
     with reading(site) as session:
         assert all(row.barred for row in session.query(Artifact) if row.kind in ("adapter", "index"))
-    assert learn.claim(site, "clinical", "clinical.finetune", "run") == "MedNotes_v1.1"
+    assert plan.claim(site, "clinical", "clinical.finetune", "run") == "MedNotes_v1.1"
     from pipelines.config import load_domain
     from pipelines.registry import parts as keys
 
     with transaction(site) as session:
         for row in session.query(Artifact):
             row.facts = {**row.facts, "learning_key": keys.learning_key(site, load_domain("clinical", site))}
-    assert learn.plan(site, "clinical", "MedNotes_v1.1") == "adapter"
+    assert plan.plan(site, "clinical", "MedNotes_v1.1") == "adapter"
 
 
 def test_the_audit_names_the_receipt_that_is_on_disk(site: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from pipelines.intake import landing
 from pipelines.registry import ancestry, views
 from pipelines.state.database import reading
 from pipelines.state.models import DatasetVersion
-from pipelines.steps import learn, publish
+from pipelines.steps import plan, publish
 from pipelines.steps import restore as restoring
 
 
@@ -55,7 +55,7 @@ def test_it_goes_on_to_finetune_and_is_announced_once(settings: Settings, amende
     publish.newly_published(settings, "regulatory", "regulatory.ingest", "run-1")
     publish.newly_published(settings, "regulatory", "regulatory.ingest", "run-2")
     restore(settings)
-    assert learn.claim(settings, "regulatory", "regulatory.finetune", "run") == "ConsumerLeasing_v1.2"
+    assert plan.claim(settings, "regulatory", "regulatory.finetune", "run") == "ConsumerLeasing_v1.2"
     assert publish.newly_published(settings, "regulatory", "regulatory.ingest", "run-3") == ["ConsumerLeasing_v1.2"]
     assert publish.newly_published(settings, "regulatory", "regulatory.ingest", "run-3") == []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -41,6 +42,8 @@ def adapter(settings: Settings, name: str = "5" * 16) -> dict[str, Any]:
         seconds=1.0, peak_mb=1.0, weights_sha256="e", packages={},
     )  # fmt: skip
     write_json(folder / "facts.json", facts.model_dump(mode="json"))
+    samples = [{"began": 1.0, "at": 1.5 + n, "cpu_percent": 190.0 + n, "memory_mb": 800.0} for n in range(3)]
+    (folder / "usage.jsonl").write_text("".join(f"{json.dumps(one)}\n" for one in samples))
     return {
         "domain": "regulatory",
         "adapter_id": f"adapter-{name}",
@@ -48,6 +51,10 @@ def adapter(settings: Settings, name: str = "5" * 16) -> dict[str, Any]:
         "version_id": "ConsumerLeasing_v1.0",
         "path": f"adapter/{name}",
         "sha256": "f",
+        "training_set_id": "training_set-1",
+        "content": "c" * 64,
+        "documents": 153,
+        "cost": {"basis": "metered", "profile": "local", "money": 1.25, "cpu_hours": 2.5, "gpu_hours": 0.0, "currency": "EUR", "why": ""},
     }
 
 
@@ -103,9 +110,25 @@ def test_training_gate_and_release_are_published_once(tracked: Settings, tmp_pat
     assert sorted(file.path for file in reader.list_artifacts(run.info.run_id, "adapter")) == [
         "adapter/adapter_model.safetensors",
         "adapter/facts.json",
+        "adapter/usage.jsonl",
     ]
+    assert (run.data.metrics["cost.money"], run.data.metrics["cost.cpu_hours"], run.data.metrics["peak_mb"]) == (1.25, 2.5, 1.0)
+    assert (run.data.tags["ratchet.cost.currency"], run.data.tags["ratchet.cost.profile"]) == ("EUR", "local")
+    assert [point.value for point in reader.get_metric_history(run.info.run_id, "system/cpu_percent")] == [190.0, 191.0, 192.0]
+    assert len(reader.get_metric_history(run.info.run_id, "tokens_per_second")) == 40
+    (given,) = run.inputs.dataset_inputs
+    assert (given.dataset.name, given.dataset.digest) == ("ConsumerLeasing_v1.0", "c" * 36)
+    assert json.loads(given.dataset.profile) == {"documents": 153, "examples": 5, "training_set": "training_set-1"}
+    assert [(tag.key, tag.value) for tag in given.tags] == [("mlflow.data.context", "training")]
     versions = reader.search_model_versions("name = 'regulatory-adapter'")
     assert [(version.version, version.run_id) for version in versions] == [("1", run.info.run_id)]
+    ancestry = {name.removeprefix("ratchet."): value for name, value in versions[0].tags.items()}
+    assert ancestry == {
+        "step_hash": payload["step_hash"], "adapter": payload["adapter_id"], "adapter_sha256": "f",
+        "dataset_version": "ConsumerLeasing_v1.0",
+        "training_set": "training_set-1", "training_set_sha256": "d", "base": "models/starter", "base_sha256": "b", "prompt": "p/v1",
+        "prompt_sha256": "c",
+    }  # fmt: skip
 
     (tracked.artifacts / "gate_report" / "g").mkdir(parents=True)
     (tracked.artifacts / "gate_report" / "g" / "report.html").write_text("<p>fine</p>")
@@ -135,6 +158,8 @@ def test_training_gate_and_release_are_published_once(tracked: Settings, tmp_pat
 
     # A publication cut off half-way is completed by the next one.
     other = adapter(tracked, "7" * 16)
+    for name in ("training_set_id", "content", "documents", "cost"):
+        del other[name]  # a message written before these were kept
     reader.create_run(experiment, run_name=other["adapter_id"], tags={"ratchet.step_hash": other["step_hash"]})
     tracking.publish(tracked, other)
     assert len(reader.search_model_versions("name = 'regulatory-adapter'")) == 2
