@@ -145,8 +145,10 @@ def resolve(given: Any, configs: Path) -> Any:
         raise ConfigError(f"there is no recipe {name!r}", where=str(folder), todo=f"{hint}known recipes: {', '.join(known) or 'none'}")
     shared = read_yaml(folder / f"{name}.yaml")
     parse(Recipe, shared, str(folder / f"{name}.yaml"))
-    if own.keys() & {"steps", "epochs"}:
-        shared = {key: value for key, value in shared.items() if key not in ("steps", "epochs")}
+    replaced = {"steps", "epochs"} if own.keys() & {"steps", "epochs"} else set()
+    if own.get("method") == "full":
+        replaced |= _ADAPTER_ONLY.keys()
+    shared = {key: value for key, value in shared.items() if key not in replaced}
     return {**shared, **own}
 
 

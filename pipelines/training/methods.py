@@ -40,6 +40,8 @@ def prepare(model: Any, recipe: Recipe) -> Any:
     import torch
 
     torch.manual_seed(recipe.seed)
+    if recipe.gradient_checkpointing:
+        model.activation_checkpointing_enable({"use_reentrant": False})
     if recipe.method == "qlora":
         from peft import prepare_model_for_kbit_training
 
@@ -57,8 +59,6 @@ def prepare(model: Any, recipe: Recipe) -> Any:
                 f"the adapter does not fit the base: {reason(error)}", where="recipe.target_modules", todo=f"its layers: {', '.join(known)}"
             ) from None
     model.config.use_cache = False
-    if recipe.gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return model
 
 

@@ -52,7 +52,7 @@ def test_a_recipe_that_makes_no_sense_is_refused_in_words(values: dict[str, obje
 
 
 def test_a_named_recipe_is_filled_in_and_overridden(configs: Path) -> None:
-    (configs / "recipes" / "careful.yaml").write_text("method: dora\nlearning_rate: 0.0002\nsteps: 50\n")
+    (configs / "recipes" / "careful.yaml").write_text("method: dora\nrank: 4\nlearning_rate: 0.0002\nsteps: 50\n")
     path = configs / "domains" / "regulatory.yaml"
     domain = yaml.safe_load(path.read_text())
 
@@ -63,6 +63,7 @@ def test_a_named_recipe_is_filled_in_and_overridden(configs: Path) -> None:
     assert recipe("careful").method == "dora"
     changed = recipe({"from": "careful", "epochs": 1, "learning_rate": 0.1})
     assert (changed.method, changed.steps, changed.epochs, changed.learning_rate) == ("dora", None, 1, 0.1)
+    assert recipe({"from": "careful", "method": "full"}).rank is None
     with pytest.raises(ConfigError, match=r"no recipe 'carefull'.*did you mean 'careful'"):
         recipe("carefull")
     (configs / "recipes" / "careful.yaml").write_text("methud: dora\n")

@@ -94,7 +94,8 @@ def job(documents: list[Document], base: str, settings: Settings, tmp_path: Path
     training_set.build(made, RECIPE, base, Prompt.load("grounded_extraction/v1", settings), tmp_path / "set")
 
     def make(name: str, base: str = base, **recipe: object) -> worker.Job:
-        changed = Recipe.model_validate(RECIPE.model_dump(exclude_unset=True) | recipe)
+        adapter_only = {"rank", "alpha", "dropout", "target_modules"} if recipe.get("method") == "full" else set()
+        changed = Recipe.model_validate(RECIPE.model_dump(exclude=adapter_only) | recipe)
         return worker.Job(
             training_set=tmp_path / "set", base=base, recipe=changed, out=tmp_path / name, work=tmp_path / f"{name}-work", threads=1
         )
