@@ -27,7 +27,7 @@ def build(base: str, recipe: Recipe, device: str, precision: str) -> Any:
     dtype = torch.bfloat16 if precision == "bf16" and recipe.method != "full" else torch.float32
     options: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "local_files_only": True}
     if recipe.method == "qlora":
-        options |= {"quantization_config": _four_bit(device), "device_map": {"": device}}
+        options |= {"quantization_config": four_bit(device), "device_map": {"": device}}
     try:
         model = AutoModelForCausalLM.from_pretrained(base, **options)
     except (OSError, ValueError) as error:
@@ -78,7 +78,7 @@ def _adapter_config(recipe: Recipe) -> Any:
     )
 
 
-def _four_bit(device: str) -> Any:
+def four_bit(device: str) -> Any:
     """4-bit NormalFloat with double quantisation. BadInput without a GPU or without bitsandbytes."""
     from importlib.util import find_spec
 

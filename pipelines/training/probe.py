@@ -43,7 +43,7 @@ def decide(work: Path, base: str, recipe: Recipe, device: str, batch: dict[str, 
         return Probe(precision="bf16", asked="auto")  # what the 4-bit weights are computed in
     if (known := read(work)) is not None:
         return known
-    times = {precision: round(_milliseconds(base, recipe, device, precision, batch), 2) for precision in ("fp32", "bf16")}
+    times = {precision: round(milliseconds(base, recipe, device, precision, batch), 2) for precision in ("fp32", "bf16")}
     faster: Precision = "bf16" if times["bf16"] < times["fp32"] else "fp32"
     log.info("precision %s: fp32 takes %.1f ms, bf16 %.1f ms", faster, times["fp32"], times["bf16"])
     probe = Probe(precision=faster, asked="auto", milliseconds=times)
@@ -71,7 +71,8 @@ def shallow(base: str, layers: int) -> Any:
     return config
 
 
-def _milliseconds(base: str, recipe: Recipe, device: str, precision: str, batch: dict[str, Any]) -> float:
+def milliseconds(base: str, recipe: Recipe, device: str, precision: str, batch: dict[str, Any]) -> float:
+    """Of one forward and backward through `LAYERS` layers; the best of `REPEATS`."""
     import torch
     from transformers import AutoModelForCausalLM
 

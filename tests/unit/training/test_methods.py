@@ -153,7 +153,7 @@ def test_qlora_without_a_gpu_is_refused(job: MakeJob) -> None:
 
 def test_auto_takes_the_faster_precision_records_it_and_keeps_it(job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([2.0, 1.0])
-    monkeypatch.setattr(probe, "_milliseconds", lambda *_: next(times))
+    monkeypatch.setattr(probe, "milliseconds", lambda *_: next(times))
     facts = worker.run(job("a", precision="auto", steps=2))
     assert facts.precision.precision == "bf16" and facts.precision.milliseconds == {"fp32": 2.0, "bf16": 1.0}
     again = worker.run(job("a", precision="auto", steps=2))  # would raise StopIteration, were it timed again

@@ -2,10 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -39,18 +35,6 @@ def test_the_adapter_loads_and_learned_something(job: MakeJob, base: str) -> Non
     assert not torch.allclose(before, after, atol=1e-4)
 
 
-def test_a_resumed_run_ends_in_the_very_same_adapter(job: MakeJob) -> None:
-    whole = worker.run(job("whole"))
-    broken = job("broken")
-    worker.run(broken)
-    newest = broken.work / "checkpoint-000006"
-    (newest / "rank-0.safetensors").write_bytes(b"torn")
-    again = worker.run(broken)
-    assert again.resumed_at == 4
-    assert again.weights_sha256 == whole.weights_sha256
-    assert [row["loss"] for row in again.history] == [row["loss"] for row in whole.history]
-
-
 def test_checkpoints_of_another_job_and_unsealed_ones_are_passed_over(job: MakeJob) -> None:
     work = job("a").work
     worker.run(job("a"))
@@ -69,25 +53,6 @@ def test_nothing_on_disk_is_a_pickle(job: MakeJob) -> None:
     worker.run(job("a"))
     files = [path for folder in (job("a").out, job("a").work) for path in folder.rglob("*") if path.is_file()]
     assert {path.suffix for path in files} == {".safetensors", ".json", ""}
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_kill_9_then_the_same_call_resumes(job: MakeJob) -> None:
-    whole = worker.run(job("whole", steps=60))
-    killed = job("killed", steps=60)
-    killed.work.mkdir()
-    (killed.work / "job.json").write_text(killed.model_dump_json())
-    process = subprocess.Popen([sys.executable, "-m", "pipelines.training.worker", "--job", str(killed.work / "job.json")])
-    deadline = time.monotonic() + 120
-    while not list(killed.work.glob("checkpoint-??????")) and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    assert not (killed.out / "facts.json").exists()
-    facts = worker.train(killed.training_set, killed.base, killed.recipe, killed.out, killed.work, killed.threads)
-    assert facts.resumed_at is not None and 0 < facts.resumed_at < 60
-    assert facts.weights_sha256 == whole.weights_sha256
 
 
 def test_two_trainings_over_one_work_folder(job: MakeJob) -> None:
