@@ -20,6 +20,8 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from pipelines.errors import ConfigError, NotFound
 from pipelines.plan_config import Budget as Budget
 from pipelines.plan_config import PlanPolicy
+from pipelines.recipe_config import Recipe as Recipe
+from pipelines.recipe_config import deepspeed_config, resolve
 from pipelines.screen_config import Screen
 from pipelines.source_config import Source
 from pipelines.strict import Name as Name
@@ -256,23 +258,6 @@ class Base(Strict):
         return str(local) if local.is_dir() else self.model
 
 
-class Recipe(Strict):
-    """How an adapter is trained."""
-
-    profile: Literal["lora", "deepspeed_zero2"] = "lora"
-    rank: int = Field(16, ge=1)
-    alpha: int = Field(32, ge=1)
-    dropout: Share = 0.0
-    learning_rate: float = Field(1e-3, gt=0)
-    steps: int = Field(200, ge=1)
-    warmup_steps: int = Field(10, ge=0)
-    batch_sequences: int = Field(8, ge=1)
-    sequence_tokens: int = Field(512, ge=64)
-    examples: int = Field(1500, ge=8)
-    checkpoint_every: int = Field(25, ge=1)
-    seed: int = 7
-
-
 class Retrieval(Strict):
     """How passages are found."""
 
@@ -349,8 +334,8 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     name = env.get("RATCHET_ENVIRONMENT", "dev")
     path = configs / "environments" / f"{name}.yaml"
     if not path.is_file():
-        raise ConfigError(f"no environment named {name!r}", where=str(path), todo=_did_you_mean(name, _stems(path.parent)))
-    values: dict[str, Any] = _read_yaml(path)
+        raise ConfigError(f"no environment named {name!r}", where=str(path), todo=did_you_mean(name, _stems(path.parent)))
+    values: dict[str, Any] = read_yaml(path)
     values.update(environment=name, configs=configs)
     for key in ("var", "landing", "database_url", "host", "today"):
         if value := env.get(f"RATCHET_{key.upper()}"):  # empty is unset: it would mean the checkout itself
@@ -376,10 +361,15 @@ def load_domain(name: str, settings: Settings) -> DomainConfig:
     names = domain_names(settings)
     if name not in names:
         known = ", ".join(names) or "none"
-        raise NotFound(f"there is no domain {name!r}", todo=f"{_did_you_mean(name, names)}known domains: {known}")
-    domain = parse(DomainConfig, _read_yaml(path), str(path))
+        raise NotFound(f"there is no domain {name!r}", todo=f"{did_you_mean(name, names)}known domains: {known}")
+    values = read_yaml(path)
+    if "recipe" in values:
+        values["recipe"] = resolve(values["recipe"], settings.configs)
+    domain = parse(DomainConfig, values, str(path))
     if domain.domain != name:
         raise ConfigError(f"the file is named {name!r} but says domain: {domain.domain!r}", where=str(path), todo="make them agree")
+    if domain.recipe.distributed:
+        deepspeed_config(domain.recipe, domain.recipe.precision, settings.configs)
     return domain
 
 
@@ -396,7 +386,7 @@ def _explain(model: type[BaseModel], loc: tuple[int | str, ...], kind: str, mess
     key = ".".join(str(part) for part in loc) or "(file)"
     if kind != "extra_forbidden":
         return f"{key}: {message.removeprefix('Value error, ')}"
-    hint = _did_you_mean(str(loc[-1]), sorted(_fields_at(model, loc[:-1])))
+    hint = did_you_mean(str(loc[-1]), sorted(_fields_at(model, loc[:-1])))
     return f"unknown key {key!r} {hint}".rstrip().rstrip(";")
 
 
@@ -422,7 +412,8 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
     return [model for arg in get_args(annotation) for model in _models_in(arg)]
 
 
-def _did_you_mean(word: str, known: list[str]) -> str:
+def did_you_mean(word: str, known: list[str]) -> str:
+    """`did you mean 'x'? `, or nothing where nothing is near."""
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"did you mean {near[0]!r}? " if near else ""
 
@@ -431,7 +422,8 @@ def _stems(folder: Path) -> list[str]:
     return sorted(path.stem for path in folder.glob("*.yaml"))
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping that a YAML file holds, or ConfigError."""
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -9,6 +9,8 @@ RatchetError
 ├── Conflict            the state of the world forbids it now (another rollout runs, the candidate is not approved)
 ├── GateRefused         the gate said fail or inconclusive
 ├── MaskingFailed       masking could not run: nothing passes
+├── Interrupted         stopped on request, its state saved: running it again goes on
+├── Stalled             made no progress for too long, and was killed
 └── Unavailable         a service does not answer; trying again later may help
 """
 
@@ -70,6 +72,18 @@ class GateRefused(RatchetError):
 
 class MaskingFailed(RatchetError):
     """Masking could not run, so nothing passes."""
+
+
+class Interrupted(RatchetError):
+    """Stopped on request (SIGTERM) with its state saved. Exit 75 is EX_TEMPFAIL of sysexits.h: try again."""
+
+    exit_code = 75
+
+
+class Stalled(RatchetError):
+    """No progress within the limit, so it was killed."""
+
+    exit_code = 4
 
 
 class Unavailable(RatchetError):

@@ -43,10 +43,7 @@ def _follow(bar: Progress, folder: Path, stop: threading.Event) -> None:
     while True:
         found = progress.read(folder)
         if found is not None:
-            told = progress.figures(found)
-            if found.eta_seconds is not None and not last:
-                told.append(f"{progress.duration(found.eta_seconds)} left")
-            bar.update(task, completed=found.step, total=found.steps, told=", ".join(told))
+            bar.update(task, completed=found.step, total=found.steps, told=found.figures())
         if last:
             return
         last = stop.wait(SECONDS)

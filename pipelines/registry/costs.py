@@ -127,8 +127,8 @@ def metered(settings: Settings, domain: DomainConfig, facts: Mapping[str, Any], 
     """After it ended, from the adapter's facts.json: the last try's seconds, and of the tries it resumed, the steps that it kept."""
     price, recipe = prices(settings, domain), domain.recipe
     kept = [row for row in facts.get("history", []) if row["step"] <= (facts.get("resumed_at") or 0)]
-    tokens = tokens_of(recipe)
-    each = tokens / max(len(facts.get("history", [])), 1)
+    each = recipe.batch_sequences * recipe.sequence_tokens
+    tokens = each * len(facts.get("history", [])) or tokens_of(recipe)
     seconds = float(facts["seconds"]) + sum(each / row["tokens_per_second"] for row in kept if row.get("tokens_per_second"))
     on_gpu = str(facts.get("device", "")).startswith("cuda")
     gpus = int(facts.get("ranks", 1)) if on_gpu else price.gpus
@@ -138,8 +138,8 @@ def metered(settings: Settings, domain: DomainConfig, facts: Mapping[str, Any], 
 
 
 def tokens_of(recipe: Recipe) -> int:
-    """Positions that a run of the recipe computes."""
-    return recipe.steps * recipe.batch_sequences * recipe.sequence_tokens
+    """Positions that a run of the recipe computes. By `epochs` at most so many: as if every example filled a sequence."""
+    return recipe.total_steps(recipe.examples) * recipe.batch_sequences * recipe.sequence_tokens
 
 
 def work(count: int, tokens: int) -> float:

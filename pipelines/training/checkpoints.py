@@ -1,21 +1,23 @@
 """Where an interrupted training goes on: safetensors and JSON only, no pickle is ever read from disk.
 
 A checkpoint is a folder that appears by rename and carries the hashes of its files; one that is torn, altered or of another job is
-passed over for the one before it.
+passed over for the one before it, and that is said. A disk that fills up costs the checkpoint being written, never an older one.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipelines.errors import RatchetError
 from pipelines.manifest import canonical, sha256_file
 
-KEPT = 2
+log = logging.getLogger("ratchet.training")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,8 @@ class Checkpoint:
     folder: Path
     step: int
     history: list[dict[str, float]]
+    passed_over: tuple[str, ...] = ()
+    """Newer ones that were damaged, each with the reason."""
 
     def tensors(self, rank: int) -> dict[str, Any]:
         """What this rank saved, on the CPU."""
@@ -43,42 +47,76 @@ def save(
     tensors: dict[str, Any],
     rank: int,
     barrier: Callable[[], None],
+    keep: int = 2,
 ) -> None:
-    """Every rank writes its tensors; rank 0 seals the folder, renames it and drops all but the newest two."""
-    from safetensors.torch import save_file
+    """Every rank writes its tensors; rank 0 seals the folder, renames it and drops all but the newest `keep`.
 
+    RatchetError when it cannot be written (no room, no right): the older checkpoints are as they were.
+    """
     final = work / f"checkpoint-{step:06d}"
     unsealed = work / f"{final.name}.tmp"
-    if rank == 0:
+    try:
+        if rank == 0:
+            shutil.rmtree(unsealed, ignore_errors=True)
+            unsealed.mkdir(parents=True)
+        barrier()
+        _write(tensors, unsealed / _rank_file(rank))
+        barrier()
+        if rank == 0:
+            files = {path.name: sha256_file(path) for path in sorted(unsealed.iterdir())}
+            seal = {"identity": identity, "step": step, "history": history, "files": files}
+            (unsealed / "checkpoint.json").write_bytes(canonical(seal))
+            shutil.rmtree(final, ignore_errors=True)
+            unsealed.rename(final)
+    except OSError as error:
         shutil.rmtree(unsealed, ignore_errors=True)
-        shutil.rmtree(final, ignore_errors=True)
-        unsealed.mkdir(parents=True)
-    barrier()
-    save_file(tensors, unsealed / _rank_file(rank))
-    barrier()
+        raise RatchetError(
+            f"the checkpoint of step {step} could not be written: {error.strerror or error}",
+            where=str(work),
+            todo=f"make room ({sum(t.numel() * t.element_size() for t in tensors.values()) / 2**20:,.0f} MB a rank) and run it again: "
+            "it goes on from the checkpoint before",
+        ) from None
     if rank == 0:
-        files = {path.name: sha256_file(path) for path in sorted(unsealed.iterdir())}
-        seal = {"identity": identity, "step": step, "history": history, "files": files}
-        (unsealed / "checkpoint.json").write_bytes(canonical(seal))
-        unsealed.rename(final)
         # A later step than this one is of another job, or torn: otherwise training would have gone on behind it.
         later = [folder for folder in _folders(work) if folder.name > final.name]
-        for folder in [*later, *_folders(work)[len(later) + KEPT :]]:
+        for folder in [*later, *_folders(work)[len(later) + keep :]]:
             shutil.rmtree(folder, ignore_errors=True)
     barrier()
 
 
+def _write(tensors: dict[str, Any], path: Path) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:
+        raise OSError(str(error)) from None
+
+
 def newest(work: Path, identity: str) -> Checkpoint | None:
-    """The newest whole checkpoint of this very job, if there is one."""
+    """The newest whole checkpoint of this very job, if there is one; damaged newer ones are logged and named in it."""
+    damaged: list[str] = []
     for folder in _folders(work):
         try:
             seal = json.loads((folder / "checkpoint.json").read_bytes())
-            whole = all(sha256_file(folder / name) == digest for name, digest in seal["files"].items())
-            if whole and seal["identity"] == identity:
-                return Checkpoint(folder, int(seal["step"]), list(seal["history"]))
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
+            if seal["identity"] != identity:
+                continue
+            wrong = [name for name, digest in seal["files"].items() if not _matches(folder / name, digest)]
+            if not wrong:
+                return Checkpoint(folder, int(seal["step"]), list(seal["history"]), tuple(damaged))
+            damaged.append(f"{folder.name}: {', '.join(wrong)} is missing or altered")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            damaged.append(f"{folder.name}: its seal is missing or broken")
+        log.warning("passed over %s", damaged[-1])
     return None
+
+
+def _matches(path: Path, digest: str) -> bool:
+    try:
+        return sha256_file(path) == digest
+    except OSError:
+        return False
 
 
 def _folders(work: Path) -> list[Path]:

@@ -1,52 +1,102 @@
-"""The DeepSpeed profile: ZeRO-2, optimiser state split over the ranks, on two CPU ranks over gloo.
+"""Several ranks: torchrun starts them, DeepSpeed's ZeRO shares optimiser state, gradients and weights out among them.
 
-Measured on loopback with the starter model it gains no time; it proves the path that larger bases take on several devices.
+Rajbhandari et al. 2020, "ZeRO: Memory Optimizations Toward Training Trillion Parameter Models", arXiv 1910.02054. On CPU ranks over
+gloo it gains no time (measured with the starter model); it proves the path that larger bases take on several devices.
 """
 
 from __future__ import annotations
 
-import json
 import os
+import signal
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from pipelines.config import PROJECT, Recipe
-from pipelines.errors import BadInput
+from pipelines.errors import BadInput, Conflict, RatchetError
+from pipelines.training import watch
 
-RANKS = 2
-CONFIG = PROJECT / "configs" / "deepspeed" / "zero2_cpu.json"
-
-ENVIRONMENT = {
-    "DS_ACCELERATOR": "cpu",
-    "GLOO_SOCKET_IFNAME": "lo",  # the ranks talk over loopback only
-}
+SHUTDOWN_SECONDS = 5
+"""Between SIGTERM and SIGKILL for the peers of a rank that failed: they wait in a collective, and most hear neither."""
 
 
-def launch(job: Path) -> None:
-    """Become torchrun's agent and start the ranks; returns when all of them have finished, raises when one failed."""
+def configs() -> Path:
+    """Where the DeepSpeed files are: the site's configs folder."""
+    return Path(os.environ.get("RATCHET_CONFIGS", str(PROJECT / "configs")))
+
+
+def launch(path: Path, recipe: Recipe, work: Path, threads: int) -> None:
+    """Become torchrun's agent and start the ranks on this host; returns when all of them have finished.
+
+    Raises what the first failing rank left, after the others were killed. SIGTERM asks the ranks to save and stop.
+    """
+    import torch
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main
 
+    os.environ["OMP_NUM_THREADS"] = str(max(1, threads // recipe.ranks))
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"  # the ranks of one host talk over loopback only
+    if not torch.cuda.is_available():
+        os.environ["DS_ACCELERATOR"] = "cpu"
+    # torchrun would answer SIGTERM by killing the ranks; they are to save first.
+    signal.signal(signal.SIGTERM, lambda *_: (work / watch.STOP).touch())
     sys.argv[0] = "torchrun"
-    ranks = ["--nnodes=1", f"--nproc-per-node={RANKS}", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0"]
-    main([*ranks, "--local-addr=127.0.0.1", "-m", "pipelines.training.worker", "--job", str(job)])
+    options = ["--nnodes=1", f"--nproc-per-node={recipe.ranks}", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0"]
+    options += ["--local-addr=127.0.0.1", "--signals-to-handle=SIGHUP", f"--shutdown-timeout={SHUTDOWN_SECONDS}"]
+    try:
+        main([*options, "-m", "pipelines.training.worker", "--job", str(path)])
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        if failure.exitcode == watch.BUSY:
+            raise Conflict("this training already runs", where=str(work), todo="wait for it, or stop it first") from None
+        died = f"rank {rank} ended with {failure.exitcode}"
+        raise watch.left(work) or RatchetError(died, where=str(work), todo="read the log; running it again resumes") from None
 
 
-def engine(model: Any, recipe: Recipe) -> tuple[Any, Any]:
-    """(engine, the optimiser inside it) for this rank. BadInput when the batch does not divide among the ranks."""
-    world = int(os.environ["WORLD_SIZE"])
-    if recipe.batch_sequences % world:
-        raise BadInput(
-            f"{recipe.batch_sequences} sequences do not divide among {world} ranks",
-            where="recipe.batch_sequences",
-            todo=f"use a multiple of {world}",
-        )
+def check_world(recipe: Recipe) -> tuple[int, int]:
+    """(rank, ranks) of this process. BadInput when whoever started it started another number than the recipe says."""
+    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    if world != recipe.ranks:
+        raise BadInput(f"{world} ranks were started, the recipe says {recipe.ranks}", where="recipe.ranks", todo="make them agree")
+    return rank, world
+
+
+def init() -> None:
+    """Join the other ranks."""
+    import deepspeed
+    import torch
+
+    if not torch.cuda.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    deepspeed.init_distributed(dist_backend="nccl" if torch.cuda.is_available() else "gloo", verbose=False)
+
+
+def engine(model: Any, config: dict[str, Any], groups: list[dict[str, Any]]) -> tuple[Any, Any]:
+    """(engine, the optimiser around PyTorch's) for this rank."""
     import deepspeed
 
-    config = json.loads(CONFIG.read_text(encoding="utf-8"))
-    config["train_batch_size"] = recipe.batch_sequences
-    config["train_micro_batch_size_per_gpu"] = recipe.batch_sequences // world
-    deepspeed.init_distributed(dist_backend="gloo", verbose=False)
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    wrapped, optimizer, _, _ = deepspeed.initialize(model=model, model_parameters=trainable, config=config)
-    return wrapped, optimizer.optimizer
+    wrapped, optimizer, _, _ = deepspeed.initialize(model=model, model_parameters=groups, config=config)
+    return wrapped, optimizer
+
+
+def gathered(trained: dict[str, Any], recipe: Recipe) -> AbstractContextManager[Any]:
+    """Within it every rank sees the whole of the weights that learn, which ZeRO-3 has shared out."""
+    if recipe.zero < 3:
+        return nullcontext()
+    import deepspeed
+
+    context: AbstractContextManager[Any] = deepspeed.zero.GatheredParameters(list(trained.values()))
+    return context
+
+
+def summed(values: list[float], distributed: bool) -> list[float]:
+    """Each value added up over the ranks."""
+    if not distributed:
+        return values
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    total = torch.tensor(values, dtype=torch.float64, device=device)
+    torch.distributed.all_reduce(total)
+    return [float(value) for value in total.tolist()]

@@ -1,60 +1,79 @@
-"""How far a training is, as its worker tells it: `progress.json` in the training's work folder, replaced whole at every step."""
+"""How far a training is: `progress.json` in its work folder, for the command line and the Airflow task to show."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+import resource
+import time
 from pathlib import Path
-from typing import Any
 
-NAME = "progress.json"
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pipelines.training.training_set import write_json
+
+FILE = "progress.json"
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """What the file says; None where the worker has not told it."""
+class Progress(BaseModel):
+    """`loss` of the last step, `tokens_per_second` over all ranks (padding counted), `eta_seconds` from the pace since the start."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     step: int
     steps: int
-    loss: float | None = None
-    tokens_per_second: float | None = None
-    eta_seconds: float | None = None
-    peak_memory_mb: float | None = None
+    loss: float
+    tokens_per_second: float
+    eta_seconds: float
+    peak_mb: float
+    at: float
+    """Unix seconds."""
+
+    def figures(self) -> str:
+        """`loss 0.412, 9,100 tokens/s, 1,820 MB, about 4 min left`."""
+        left = f"about {duration(self.eta_seconds)} left"
+        return f"loss {self.loss:.3f}, {self.tokens_per_second:,.0f} tokens/s, {self.peak_mb:,.0f} MB, {left}"
+
+    def __str__(self) -> str:
+        return f"step {self.step} of {self.steps}: {self.figures()}"
 
 
-def read(folder: Path) -> Progress | None:
-    """The newest progress, or None while there is none to read: not begun, or written by another version."""
+class Meter:
+    """Writes the file at most every `seconds`, and at the last step."""
+
+    def __init__(self, work: Path, steps: int, first: int, seconds: float = 2.0) -> None:
+        self.path, self.steps, self.first, self.seconds = work / FILE, steps, first, seconds
+        self.began = time.monotonic()
+        self.written = -seconds
+
+    def tell(self, step: int, loss: float, tokens_per_second: float) -> Progress:
+        """`step` steps are done."""
+        now = time.monotonic() - self.began
+        pace = now / max(1, step - self.first)
+        told = Progress(
+            step=step,
+            steps=self.steps,
+            loss=round(loss, 6),
+            tokens_per_second=round(tokens_per_second),
+            eta_seconds=round(pace * (self.steps - step), 1),
+            peak_mb=peak_mb(),
+            at=round(time.time(), 3),
+        )
+        if now - self.written >= self.seconds or step == self.steps:
+            write_json(self.path, told.model_dump(mode="json"))
+            self.written = now
+        return told
+
+
+def read(work: Path) -> Progress | None:
+    """What was last written, or None where nothing was, or by another version."""
     try:
-        told: Any = json.loads((folder / NAME).read_text(encoding="utf-8"))
-        step, steps = int(told["step"]), int(told["steps"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return Progress.model_validate_json((work / FILE).read_bytes())
+    except (OSError, ValidationError):
         return None
-    names = ("loss", "tokens_per_second", "eta_seconds", "peak_memory_mb")
-    return Progress(step, steps, **{name: _number(told.get(name)) for name in names})
 
 
-def progress_line(folder: Path) -> str:
-    """`step 40 of 200 (20 %), loss 0.412, 9,100 tokens/s, 1,820 MB, about 4 min left`; empty while there is nothing to tell."""
-    found = read(folder)
-    if found is None:
-        return ""
-    share = f" ({found.step / found.steps:.0%})" if found.steps else ""
-    told = [f"step {found.step} of {found.steps}{share}", *figures(found)]
-    if found.eta_seconds is not None:
-        told.append(f"about {duration(found.eta_seconds)} left")
-    return ", ".join(told)
-
-
-def figures(found: Progress) -> list[str]:
-    """Loss, speed and memory in words, as far as they are known."""
-    told = []
-    if found.loss is not None:
-        told.append(f"loss {found.loss:.3f}")
-    if found.tokens_per_second is not None:
-        told.append(f"{found.tokens_per_second:,.0f} tokens/s")
-    if found.peak_memory_mb is not None:
-        told.append(f"{found.peak_memory_mb:,.0f} MB")
-    return told
+def progress_line(work: Path) -> str:
+    """The same in words; empty while there is nothing to tell."""
+    return "" if (found := read(work)) is None else str(found)
 
 
 def duration(seconds: float) -> str:
@@ -65,5 +84,10 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and value == value else None
+def peak_mb() -> float:
+    """Peak memory of this process in MB: of the GPU where there is one, else resident."""
+    import torch
+
+    if torch.cuda.is_available():
+        return round(float(torch.cuda.max_memory_allocated()) / 2**20, 1)
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,12 @@ import pytest
 
 from pipelines.config import Contract, DomainConfig, Gate, Privacy, QuestionRule, Recipe, Settings, Sources, Task
 from pipelines.corpus.documents import Document
+
+RECIPE = Recipe(
+    examples=24, sequence_tokens=256, steps=6, warmup_steps=2, batch_sequences=2, checkpoint_every=2, rank=4, dropout=0.1, precision="fp32"
+)
+
+MakeJob = Callable[..., Any]
 
 TEXTS = [
     f"From January 1, {year} through December 31, {year}, the threshold amount is ${amount:,}. Keep the {year} notice for {days} days."
@@ -75,3 +82,22 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> str:
     config = LlamaConfig(vocab_size=400, max_position_embeddings=256, bos_token_id=1, eos_token_id=2, pad_token_id=0, **shape)
     LlamaForCausalLM(config).save_pretrained(folder)
     return str(folder)
+
+
+@pytest.fixture
+def job(documents: list[Document], base: str, settings: Settings, tmp_path: Path) -> MakeJob:
+    """Makes a training job by name, with changes to RECIPE, over one training set of a few sequences."""
+    from pipelines.training import examples, training_set, worker
+    from pipelines.training.prompt import Prompt
+
+    made = examples.make(documents, domain_of(RULE, recipe=RECIPE, passages=2), exclude_keys=set(), seed=3)
+    training_set.build(made, RECIPE, base, Prompt.load("grounded_extraction/v1", settings), tmp_path / "set")
+
+    def make(name: str, base: str = base, **recipe: object) -> worker.Job:
+        adapter_only = {"rank", "alpha", "dropout", "target_modules"} if recipe.get("method") == "full" else set()
+        changed = Recipe.model_validate(RECIPE.model_dump(exclude=adapter_only) | recipe)
+        return worker.Job(
+            training_set=tmp_path / "set", base=base, recipe=changed, out=tmp_path / name, work=tmp_path / f"{name}-work", threads=1
+        )
+
+    return make
