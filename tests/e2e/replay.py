@@ -102,7 +102,9 @@ def days(data: Path, kind: str, pattern: str) -> list[Delivery]:
 def ccda(data: Path) -> list[Delivery]:
     """The C-CDA documents, one type an arrival; the two CCDs differ in the case of their name only, and come apart."""
     paths = sorted(path for path in (data / "hl7_ccda").rglob("*") if path.suffix.lower() == ".xml")
-    return [Delivery(f"C-CDA {path.parent.name}", (path,), "2022-02-01") for path in paths]
+    # The second CCD holds a character without width: it waits for a person.
+    held = {"CCD 2": "quarantined"}
+    return [Delivery(f"C-CDA {path.parent.name}", (path,), "2022-02-01", wanted=held.get(path.parent.name, "accepted")) for path in paths]
 
 
 # --- the site -----------------------------------------------------------------------------------------------------------
@@ -219,7 +221,9 @@ def account(settings: Settings, domain: str, deliveries: dict[str, Delivery], to
     sources = load_domain(domain, settings).sources
     lines = []
     for row in views.arrivals(settings, domain):
-        one = deliveries[told[f"{domain}/{row['folder']}"]]
+        if (name := told.get(f"{domain}/{row['folder']}")) is None:
+            continue  # a release from quarantine is accounted where its documents were delivered
+        one = deliveries[name]
         delivered = sum(1 for path in one.files for _ in formats.read(path, sources, effective=one.effective, where=""))
         sums = quarantine.sums(settings, row["arrival"])
         # A second delivery of the same is accounted where the first was; a torn seal is refused before a file is opened.
@@ -245,7 +249,20 @@ def run(site: Site, deliveries: dict[str, list[Delivery]]) -> dict[str, str]:
         thread.join()
     for name in deliveries:
         settled(site.settings, name, [key.split("/")[1] for key in told if key.startswith(f"{name}/")])
+    decide(site.settings)
     return told
+
+
+def decide(settings: Settings) -> None:
+    """What the screen holds, a steward looks at: the planted instruction in the law is refused, what patients and doctors said goes on."""
+    made = []
+    for row in quarantine.held(settings):
+        if row["domain"] in ORDERS:
+            quarantine.refuse(settings, row["arrival"], "all", "os:steward", "an instruction to a model is no law")
+        else:
+            made.append((row["domain"], quarantine.release(settings, row["arrival"], "all", "os:steward", "read: nothing is hidden in it")))
+    for domain, arrival_id in sorted(set(made)):
+        settled(settings, domain, [row["folder"] for row in views.arrivals(settings, domain) if row["arrival"] == arrival_id])
 
 
 def main(data: Path, out: Path) -> int:
@@ -278,6 +295,7 @@ def main(data: Path, out: Path) -> int:
         "rows of the law": {name: len(rows) for name, rows in states.items()},
         "equal end states": equal,
         "paragraphs that differ from the official texts": official(site.settings, ORDERS[0], data),
+        "lines by state": dict(Counter(state for line in lines for state, count in line["lines"].items() for _ in range(count))),
         "not as wanted": wrong,
     }
     out.write_text(json.dumps(found | {"lines": lines}, indent=2), encoding="utf-8")
