@@ -19,7 +19,7 @@ class Progress:
     loss: float | None = None
     tokens_per_second: float | None = None
     eta_seconds: float | None = None
-    peak_memory_mb: float | None = None
+    peak_mb: float | None = None
 
 
 def read(folder: Path) -> Progress | None:
@@ -29,7 +29,7 @@ def read(folder: Path) -> Progress | None:
         step, steps = int(told["step"]), int(told["steps"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    names = ("loss", "tokens_per_second", "eta_seconds", "peak_memory_mb")
+    names = ("loss", "tokens_per_second", "eta_seconds", "peak_mb")
     return Progress(step, steps, **{name: _number(told.get(name)) for name in names})
 
 
@@ -52,8 +52,8 @@ def figures(found: Progress) -> list[str]:
         told.append(f"loss {found.loss:.3f}")
     if found.tokens_per_second is not None:
         told.append(f"{found.tokens_per_second:,.0f} tokens/s")
-    if found.peak_memory_mb is not None:
-        told.append(f"{found.peak_memory_mb:,.0f} MB")
+    if found.peak_mb is not None:
+        told.append(f"{found.peak_mb:,.0f} MB")
     return told
 
 

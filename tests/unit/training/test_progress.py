@@ -9,7 +9,7 @@ from rich.console import Console
 from pipelines.cli import training_bar
 from pipelines.training.progress import Progress, duration, progress_line, read
 
-TOLD = {"step": 40, "steps": 200, "loss": 0.4123, "tokens_per_second": 9100, "eta_seconds": 250, "peak_memory_mb": 1820.4}
+TOLD = {"step": 40, "steps": 200, "loss": 0.4123, "tokens_per_second": 9100, "eta_seconds": 250, "peak_mb": 1820.4}
 
 
 def tell(folder: Path, **values: object) -> None:
