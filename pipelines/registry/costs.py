@@ -42,6 +42,7 @@ class Prices(Strict):
     per_gpu_hour: float | None = None
     per_cpu_hour: float | None = None
     gpus: int = 0
+    """That one training holds."""
 
 
 class Cost(Strict):
@@ -74,19 +75,18 @@ def prices(settings: Settings, domain: DomainConfig) -> Prices:
         value = values.get(key)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf):
             raise ConfigError(f"{key}: {value!r} is no price", where=str(path), todo="write a number, in the budget's currency")
-    gpus = values.get("gpus")
     return Prices(
         profile=name,
         per_gpu_hour=values.get("price_per_gpu_hour"),
         per_cpu_hour=values.get("price_per_cpu_hour"),
-        gpus=gpus if isinstance(gpus, int) else 0,
+        gpus=int(values.get("gpus_here") or 0) + int(values.get("nodes") or 1) * int(values.get("gpus_per_node") or 0),
     )
 
 
 def profile_of(domain: DomainConfig) -> str:
     """The compute profile on which the domain trains."""
-    named = getattr(domain, "compute", None)
-    return named if isinstance(named, str) else "local"
+    by_step = getattr(domain, "compute", {})
+    return str(by_step.get("train", "local")) if isinstance(by_step, Mapping) else "local"
 
 
 def charged(basis: Literal["estimated", "metered"], price: Prices, domain: DomainConfig, **facts: Any) -> Cost:
@@ -112,10 +112,11 @@ def estimate(settings: Settings, domain: DomainConfig, *, training: bool) -> Cos
         )
     facts = last.facts if last is not None and last.facts.get("profile") == price.profile else {}
     if facts.get("seconds") and facts.get("tokens"):
+        tokens = tokens or int(facts["tokens"])  # a recipe in epochs is taken to be as long as the last time
         share = tokens / facts["tokens"]
         told = {"seconds": round(facts["seconds"] * share, 1)} | {key: facts[key] * share for key in ("gpu_hours", "cpu_hours")}
         return charged("estimated", price, domain, tokens=tokens, why=f"at the speed of {last.adapter_id}" if last else "", **told)
-    if price.gpus or price.profile != "local" or not Path(domain.base.path).is_dir():
+    if price.gpus or price.profile != "local" or not tokens or not Path(domain.base.path).is_dir():
         return charged("estimated", price, domain, tokens=tokens)
     cores = _cores()
     seconds = work(parameters(Path(domain.base.path)), tokens) / (UTILISATION * core_speed() * cores)
@@ -127,8 +128,8 @@ def metered(settings: Settings, domain: DomainConfig, facts: Mapping[str, Any], 
     """After it ended, from the adapter's facts.json: the last try's seconds, and of the tries it resumed, the steps that it kept."""
     price, recipe = prices(settings, domain), domain.recipe
     kept = [row for row in facts.get("history", []) if row["step"] <= (facts.get("resumed_at") or 0)]
-    each = recipe.batch_sequences * recipe.sequence_tokens
-    tokens = each * len(facts.get("history", [])) or tokens_of(recipe)
+    tokens = tokens_of(recipe, int(facts.get("steps") or 0))
+    each = tokens_of(recipe, 1)
     seconds = float(facts["seconds"]) + sum(each / row["tokens_per_second"] for row in kept if row.get("tokens_per_second"))
     on_gpu = str(facts.get("device", "")).startswith("cuda")
     gpus = int(facts.get("ranks", 1)) if on_gpu else price.gpus
@@ -137,9 +138,10 @@ def metered(settings: Settings, domain: DomainConfig, facts: Mapping[str, Any], 
     return charged("metered", price, domain, tokens=tokens, seconds=round(seconds, 1), **told)
 
 
-def tokens_of(recipe: Recipe) -> int:
-    """Positions that a run of the recipe computes. By `epochs` at most so many: as if every example filled a sequence."""
-    return recipe.total_steps(recipe.examples) * recipe.batch_sequences * recipe.sequence_tokens
+def tokens_of(recipe: Recipe, steps: int | None = None) -> int:
+    """Positions that so many steps of the recipe compute, by default all. By `epochs` at most so many: as if every example filled a sequence."""
+    steps = recipe.total_steps(recipe.examples) if steps is None else steps
+    return steps * recipe.batch_sequences * recipe.sequence_tokens
 
 
 def work(count: int, tokens: int) -> float:

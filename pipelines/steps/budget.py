@@ -40,9 +40,8 @@ def _told(said: str) -> bool:
 
 def _waits(settings: Settings, domain_name: str, version_id: str) -> str | None:
     domain = load_domain(domain_name, settings)
-    name = costs.key(settings, domain, version_id)
+    name, moment = costs.key(settings, domain, version_id), now()
     cost = costs.estimate(settings, domain, training=True)
-    moment = now()
     with transaction(settings) as session:
         row = session.get(Plan, version_id)
         if session.get(Charge, name) is None:

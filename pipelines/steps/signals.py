@@ -10,6 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field
@@ -207,11 +208,19 @@ def _resting(settings: Settings, adapter: Artifact) -> list[set[str]] | None:
         packed = session.get(Artifact, adapter.facts.get("training_set", ""))
     made = None if packed is None else find(settings, packed.step_hash)
     source = None if made is None else find(settings, str(made.inputs.get("examples")))
-    path = None if source is None else settings.artifacts / source.outputs["path"] / "examples.jsonl"
-    if path is None or not path.is_file():
+    return None if source is None else rests_on(settings.artifacts / source.outputs["path"])
+
+
+def rests_on(folder: Path) -> list[set[str]] | None:
+    """The keys behind each example of a folder, read by column where they are Parquet. None where there is no file of either kind."""
+    if (table := folder / "examples.parquet").is_file():
+        from pyarrow.parquet import read_table
+
+        return [set(keys) for keys in read_table(table, columns=["documents"])["documents"].to_pylist()]
+    if not (lines := folder / "examples.jsonl").is_file():
         return None
-    with path.open(encoding="utf-8") as lines:
-        return [set(json.loads(line)["documents"]) for line in lines]
+    with lines.open(encoding="utf-8") as rows:
+        return [set(json.loads(row)["documents"]) for row in rows]
 
 
 def _feedback(settings: Settings, domain: str, before: str, now: str) -> int:

@@ -157,6 +157,16 @@ def test_a_budget_without_a_price_starts_nothing(site: Settings, values: dict[st
     assert charges(site)[0].money is None
 
 
+def test_gpus_of_the_profile_count_where_the_facts_name_no_device(site: Settings) -> None:
+    edit(site, "regulatory", budget=None)
+    price(site, gpus_here=2, price_per_gpu_hour=3.0)
+    facts = {"seconds": 3600.0, "threads": 4, "steps": 60}
+    cost = costs.metered(site, load_domain("regulatory", site), facts, None)
+    assert (cost.gpu_hours, cost.cpu_hours, cost.money) == (2.0, 4.0, 8.0)
+    price(site, gpus_here=0, nodes=2, gpus_per_node=4)
+    assert costs.prices(site, load_domain("regulatory", site)).gpus == 8
+
+
 @pytest.mark.parametrize("wrong", ["cheap", -1, True, float("inf")])
 def test_a_price_that_is_none_is_named(site: Settings, wrong: Any) -> None:
     price(site, price_per_cpu_hour=wrong)
@@ -184,12 +194,13 @@ def test_metering_counts_hours_of_every_try_and_their_price(site: Settings) -> N
     domain = load_domain("regulatory", site)
     each = domain.recipe.batch_sequences * domain.recipe.sequence_tokens
     facts: dict[str, Any] = {
-        "seconds": 1800.0, "threads": 4, "ranks": 2, "resumed_at": 30,
+        "seconds": 1800.0, "threads": 4, "ranks": 2, "resumed_at": 30, "steps": domain.recipe.steps,
         "history": [{"step": step, "tokens_per_second": each / 60} for step in range(1, domain.recipe.steps + 1)],
     }  # fmt: skip
     cost = costs.metered(site, domain, facts, None)
     assert (cost.seconds, cost.gpu_hours, cost.cpu_hours) == (1800 + 30 * 60, 0.0, 4.0)
     assert (cost.money, cost.currency, cost.energy_kwh, cost.basis) == (2.0, "EUR", None, "metered")
+    assert cost.tokens == costs.tokens_of(domain.recipe)
     cost = costs.metered(site, domain, facts | {"device": "cuda", "resumed_at": None}, 1.5)
     assert (cost.gpu_hours, cost.cpu_hours, cost.money, cost.energy_kwh) == (1.0, 2.0, 4.0, 1.5)
     with transaction(site) as session:

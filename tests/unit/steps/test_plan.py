@@ -20,7 +20,7 @@ from pipelines.samples.write import write
 from pipelines.state.database import migrate, reading, transaction
 from pipelines.state.models import Artifact, Candidate, Plan
 from pipelines.steps import assemble, learn, plan
-from pipelines.steps.signals import Signals, measure
+from pipelines.steps.signals import Signals, measure, rests_on
 
 RECIPE = {"steps": 2, "warmup_steps": 1, "batch_sequences": 2, "sequence_tokens": 256, "examples": 60, "checkpoint_every": 1}
 NEVER = PlanPolicy(
@@ -155,6 +155,17 @@ def test_a_barred_part_is_made_anew() -> None:
     quiet = Signals(against="d/r1", learned="D_v1.0", same_content=True)
     assert plan.decide(quiet.model_copy(update={"barred": {"adapter": "was erased", "index": "too"}}), NEVER)[0] == "adapter"
     assert plan.decide(quiet.model_copy(update={"barred": {"index": "too"}}), NEVER) == ("index", "the live index too")
+
+
+def test_what_examples_rest_on_is_read_from_either_file(tmp_path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow.parquet import write_table
+
+    assert rests_on(tmp_path) is None
+    (tmp_path / "examples.jsonl").write_text('{"documents": ["a"]}\n{"documents": ["a", "b"]}\n', encoding="utf-8")
+    assert rests_on(tmp_path) == [{"a"}, {"a", "b"}]
+    write_table(pa.table({"documents": [["c"], ["a", "c"]], "id": ["1", "2"]}), tmp_path / "examples.parquet")
+    assert rests_on(tmp_path) == [{"c"}, {"a", "c"}]
 
 
 # --- a changed prompt -------------------------------------------------------------------------------------------------
