@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from pipelines.cli.common import AsJson, DomainName, actor, print_json, show
-from pipelines.config import domain_names, load_domain, load_settings
+from pipelines.config import DomainConfig, domain_names, load_domain, load_settings
 from pipelines.errors import BadInput
 
 app = typer.Typer()
@@ -48,17 +48,42 @@ def plan(domain: DomainName, as_json: AsJson = False) -> None:
 def train(
     domain: DomainName,
     version: Annotated[str | None, typer.Option(help="Default: the newest.")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only estimate memory and time, against this host; exit 2 when it will not fit.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train the domain's adapter by hand, on this host, outside Airflow."""
     from pipelines.steps import learn, publish
 
     settings = load_settings()
+    if check:
+        _check(load_domain(domain, settings), as_json)
+        return
     newest = publish.latest(settings, domain)
     if version is None and newest is None:
         raise BadInput(f"{domain} has no dataset version", todo="deliver something first: `ratchet arrive`")
     manifest = learn.train(settings, domain, version or (newest.id if newest else ""))
     show(as_json, [{**manifest.outputs, "seconds": manifest.seconds}], ("artifact", "sha256", "seconds"))
+
+
+def _check(domain: DomainConfig, as_json: bool) -> None:
+    from pipelines.training import base_model, preflight
+
+    estimate = preflight.estimate(str(base_model.check(domain.base.path, domain.base.revision)), domain.recipe)
+    rows = [{"part": part.what, "gb": part.bytes / preflight.GB, "because": part.because} for part in estimate.parts]
+    rows.append(
+        {
+            "part": "together",
+            "gb": estimate.total / preflight.GB,
+            "because": f"{estimate.device} has {estimate.capacity / preflight.GB:.2f}",
+        }
+    )
+    time = "unknown" if estimate.seconds is None else f"{estimate.seconds / 60:.1f} minutes"
+    work = f"{estimate.flops_per_step / 1e12:.3f} TFLOP a step, {estimate.steps or 'unknown'} steps in {estimate.precision}"
+    rows.append({"part": "time", "gb": None, "because": f"{time}: {work}"})
+    show(as_json, rows, ("part", "gb", "because"))
+    preflight.require_fit(estimate)
 
 
 @app.command("candidates")

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import select
 
 from pipelines.config import DomainConfig, Settings, load_domain
-from pipelines.errors import Conflict, NotFound
+from pipelines.errors import BadInput, Conflict, NotFound
 from pipelines.governance import audit
 from pipelines.manifest import Manifest, Outcome, run_step, sha256, sha256_file
 from pipelines.registry import artifacts, candidates, parts, pointer
@@ -207,8 +207,20 @@ def training_set(settings: Settings, domain_name: str, version_id: str) -> Manif
 
 
 def train(settings: Settings, domain_name: str, version_id: str) -> Manifest:
-    """Fine-tune an adapter on the packed training set. Resumes from its newest checkpoint after a crash."""
+    """Fine-tune an adapter on the packed training set. Resumes from its newest checkpoint after a crash.
+
+    BadInput for a base that cannot be trained, and for full fine-tuning: a candidate is an adapter on a base that other releases share.
+    """
+    from pipelines.training import base_model
+
     domain = load_domain(domain_name, settings)
+    if domain.recipe.method == "full":
+        raise BadInput(
+            "full fine-tuning makes a base, not an adapter, and a candidate is an adapter on a base",
+            where=f"configs/domains/{domain_name}.yaml, recipe.method",
+            todo="train it as docs/recipes.md says and name the folder as base.model, or use lora",
+        )
+    base = str(base_model.check(domain.base.path, domain.base.revision))
     packed = training_set(settings, domain_name, version_id)
 
     def body(step_hash: str) -> Outcome:
@@ -218,9 +230,7 @@ def train(settings: Settings, domain_name: str, version_id: str) -> Manifest:
         if not final.is_dir():
             source, work = settings.artifacts / packed.outputs["path"], settings.var / "work" / step_hash[:16]
             cores = len(os.sched_getaffinity(0))
-            artifacts.make(
-                settings, "adapter", step_hash, lambda out: worker.train(source, domain.base.path, domain.recipe, out, work, cores)
-            )
+            artifacts.make(settings, "adapter", step_hash, lambda out: worker.train(source, base, domain.recipe, out, work, cores))
         facts = json.loads((final / "facts.json").read_text(encoding="utf-8"))
         history = facts.pop("history", [])
         artifact_id = artifacts.enter(
@@ -259,7 +269,7 @@ def train(settings: Settings, domain_name: str, version_id: str) -> Manifest:
             )
         return Outcome(
             outputs={"artifact": artifact_id, "path": row.path, "sha256": row.sha256},
-            counts={"steps": domain.recipe.steps, **({"final_loss": history[-1]["loss"]} if history else {})},
+            counts={"steps": facts["steps"], **({"final_loss": history[-1]["loss"]} if history else {})},
         )
 
     return run_step(

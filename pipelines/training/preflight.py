@@ -105,8 +105,7 @@ def estimate(
     if not cuda:
         parts = [part.model_copy(update={"bytes": part.bytes * recipe.ranks}) for part in parts]
         parts.append(Part(what="Python and libraries", bytes=_resident() * recipe.ranks, because=f"measured now, x {recipe.ranks} ranks"))
-    steps = recipe.total_steps(sequences) if sequences is not None or recipe.epochs is None else None
-    steps = steps if steps is not None else recipe.steps
+    steps = recipe.steps if sequences is None else recipe.total_steps(sequences)
     per_step = flops(sizes, recipe) * recipe.batch_sequences * recipe.sequence_tokens
     seconds = None
     if steps is not None and precision in times:
