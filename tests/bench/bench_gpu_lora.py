@@ -63,7 +63,8 @@ def training_set(tokens: int, vocabulary: int, folder: Path) -> Path:
     documents: Any = 0 if SetFacts.model_fields["documents"].annotation is int else ()
     facts = SetFacts(
         examples=32 * TEXTS, too_long=0, not_stated=0, sequences=32, sequence_tokens=tokens, tokens=ids.numel(),
-        learned_tokens=int(learned.sum()), examples_sha256="", tokenizer_sha256="", prompt="", prompt_sha256="", rules={}, documents=documents,
+        learned_tokens=int(learned.sum()), examples_sha256="", tokenizer_sha256="",
+        prompt="", prompt_sha256="", rules={}, documents=documents,
     )  # fmt: skip
     write_json(folder / "facts.json", facts.model_dump(mode="json"))
     return folder
