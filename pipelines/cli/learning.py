@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pipelines.cli.common import AsJson, DomainName, actor, print_json, show
-from pipelines.config import load_domain, load_settings
+from pipelines.config import DomainConfig, load_domain, load_settings
 from pipelines.errors import BadInput
 
 app = typer.Typer()
@@ -55,6 +55,9 @@ def plan(
 def train(
     domain: DomainName,
     version: Annotated[str | None, typer.Option(help="Default: the newest.")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only estimate memory and time, against this host; exit 2 when it will not fit.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train the domain's adapter by hand, on this host, outside Airflow."""
@@ -62,6 +65,9 @@ def train(
     from pipelines.steps import learn, publish
 
     settings = load_settings()
+    if check:
+        _check(load_domain(domain, settings), as_json)
+        return
     newest = publish.latest(settings, domain)
     if version is None and newest is None:
         raise BadInput(f"{domain} has no dataset version", todo="deliver something first: `ratchet arrive`")
@@ -70,6 +76,22 @@ def train(
     cost = {name: manifest.counts.get(name) for name in ("money", "cpu_hours", "gpu_hours")}
     columns = ("artifact", "sha256", "seconds", "money", "cpu_hours", "gpu_hours")
     show(as_json, [{**manifest.outputs, "seconds": manifest.seconds, **cost}], columns)
+
+
+def _check(domain: DomainConfig, as_json: bool) -> None:
+    from pipelines.training import base_model, preflight
+
+    estimate = preflight.estimate(str(base_model.check(domain.base.path, domain.base.revision)), domain.recipe)
+    has = f"{estimate.device} has {estimate.capacity / preflight.GB:.2f}"
+    time = "unknown" if estimate.seconds is None else f"{estimate.seconds / 60:.1f} minutes"
+    work = f"{estimate.flops_per_step / 1e12:.3f} TFLOP a step, {estimate.steps or 'unknown'} steps in {estimate.precision}"
+    rows: list[dict[str, object]] = [
+        *({"part": part.what, "gb": part.bytes / preflight.GB, "because": part.because} for part in estimate.parts),
+        {"part": "together", "gb": estimate.total / preflight.GB, "because": has},
+        {"part": "time", "gb": None, "because": f"{time}: {work}"},
+    ]
+    show(as_json, rows, ("part", "gb", "because"))
+    preflight.require_fit(estimate)
 
 
 @app.command()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.config import DomainConfig, Settings, load_domain
-from pipelines.errors import NotFound
+from pipelines.errors import BadInput, NotFound
 from pipelines.governance import audit
 from pipelines.manifest import Manifest, Outcome, run_step, sha256_file
 from pipelines.registry import artifacts, costs, parts
@@ -102,9 +102,19 @@ def training_set(settings: Settings, domain_name: str, version_id: str) -> Manif
 def train(settings: Settings, domain_name: str, version_id: str, watch: Callable[[Path], None] | None = None) -> Manifest:
     """Fine-tune an adapter on the packed training set. Resumes from its newest checkpoint after a crash.
 
-    `watch` is called with the folder in which the training tells its progress. Conflict while the domain's budget does not allow it.
+    `watch` is called with the folder in which the training tells its progress. Conflict while the domain's budget does not allow it;
+    BadInput for a base that cannot be trained, and for full fine-tuning: a candidate is an adapter on a base that other releases share.
     """
+    from pipelines.training import base_model
+
     domain = load_domain(domain_name, settings)
+    if domain.recipe.method == "full":
+        raise BadInput(
+            "full fine-tuning makes a base, not an adapter, and a candidate is an adapter on a base",
+            where=f"configs/domains/{domain_name}.yaml, recipe.method",
+            todo="train it as docs/recipes.md says and name the folder as base.model, or use lora",
+        )
+    base = str(base_model.check(domain.base.path, domain.base.revision))
     packed = training_set(settings, domain_name, version_id)
 
     def body(step_hash: str) -> Outcome:
@@ -120,7 +130,7 @@ def train(settings: Settings, domain_name: str, version_id: str, watch: Callable
 
             def build(out: Path) -> None:
                 with usage.sampled(work):
-                    worker.train(source, domain.base.path, domain.recipe, out, work, cores)
+                    worker.train(source, base, domain.recipe, out, work, cores)
                 shutil.copyfile(work / usage.NAME, out / usage.NAME)
 
             artifacts.make(settings, "adapter", step_hash, build)
@@ -173,7 +183,7 @@ def train(settings: Settings, domain_name: str, version_id: str, watch: Callable
         return Outcome(
             outputs={"artifact": artifact_id, "path": row.path, "sha256": row.sha256},
             counts={
-                "steps": domain.recipe.steps,
+                "steps": facts["steps"],
                 **({"final_loss": history[-1]["loss"]} if history else {}),
                 **{name: value for name, value in cost.model_dump().items() if isinstance(value, int | float)},
             },

@@ -44,6 +44,8 @@ def launch(path: Path, recipe: Recipe, work: Path, threads: int) -> None:
     sys.argv[0] = "torchrun"
     options = ["--nnodes=1", f"--nproc-per-node={recipe.ranks}", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0"]
     options += ["--local-addr=127.0.0.1", "--signals-to-handle=SIGHUP", f"--shutdown-timeout={SHUTDOWN_SECONDS}"]
+    # A host that is busy for a minute is not a lost node: stalls are the watchdog's.
+    options += ["--rdzv-conf=heartbeat=60,keep_alive_interval=5,keep_alive_max_attempt=60"]
     try:
         main([*options, "-m", "pipelines.training.worker", "--job", str(path)])
     except ChildFailedError as error:

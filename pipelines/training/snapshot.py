@@ -17,7 +17,7 @@ def take(trained: dict[str, Any], optimizer: Any) -> dict[str, Any]:
     """Copies on the CPU."""
     inner = _torch_optimizer(optimizer)
     tensors = {f"weight/{name}": _own(parameter) for name, parameter in trained.items()}
-    for index, parameter in enumerate(_parameters(inner)):
+    for index, parameter in enumerate(_parameters(optimizer)):
         tensors[f"own/{index}"] = parameter
         tensors |= {f"state/{index}/{name}": value for name, value in inner.state[parameter].items()}
     return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
@@ -31,7 +31,7 @@ def restore(tensors: dict[str, Any], trained: dict[str, Any], optimizer: Any) ->
     with torch.no_grad():
         for name, parameter in trained.items():
             _own(parameter).copy_(tensors[f"weight/{name}"])
-        for index, parameter in enumerate(_parameters(inner)):
+        for index, parameter in enumerate(_parameters(optimizer)):
             parameter.data.copy_(tensors[f"own/{index}"])
             prefix = f"state/{index}/"
             saved = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
@@ -56,4 +56,8 @@ def _torch_optimizer(optimizer: Any) -> Any:
 
 
 def _parameters(optimizer: Any) -> list[Any]:
-    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    """What PyTorch's optimiser steps. ZeRO-3 lends it one share at a time, and leaves its groups empty between steps."""
+    shares: list[Any] | None = getattr(optimizer, "fp32_partitioned_groups_flat", None)
+    if shares is not None:
+        return shares
+    return [parameter for group in _torch_optimizer(optimizer).param_groups for parameter in group["params"]]

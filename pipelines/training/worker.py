@@ -29,8 +29,8 @@ from pipelines.training.training_set import OFFLINE, write_json
 
 LOG = "train.log"
 
-# Spinning OpenMP threads starve everything else that runs on the same cores.
-QUIET = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
+# Spinning OpenMP threads starve everything else that runs on the same cores; the libraries' notices to their authors fill the log.
+QUIET = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "PYTHONWARNINGS": "ignore::FutureWarning"}
 
 log = logging.getLogger("ratchet.training")
 
