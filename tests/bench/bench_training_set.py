@@ -1,4 +1,4 @@
-"""What a training set costs whole, and what it costs after an arrival of 1 %: `python -m tests.bench.bench_training_set [DOCUMENTS] [OUT.json]`.
+"""What a training set costs whole, and after an arrival of 1 %: `python -m tests.bench.bench_training_set [DOCUMENTS] [OUT.json]`.
 
 Generated definitions, one example a document with one distractor, the starter's tokenizer. Each build is a process of its own, so that its
 peak memory is its own; loading transformers and the tokenizer is told apart, for it costs the same whatever the size. CPU seconds do not
@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,8 @@ def main(argv: list[str]) -> int:
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             facts["runs"][name] = json.loads(done.stdout.splitlines()[-1])
     full = facts["runs"]["full"]
-    print(f"{'':<16}{'examples':>10}{'fresh':>9}" + "".join(f"{name:>18}" for name in ("split, CPU s", "examples, CPU s", "tokens, CPU s", "whole set, CPU s", "peak MB")))  # noqa: T201  # fmt: skip
+    heads = ("split, CPU s", "examples, CPU s", "tokens, CPU s", "whole set, CPU s", "peak MB")
+    print(f"{'':<16}{'examples':>10}{'fresh':>9}" + "".join(f"{name:>18}" for name in heads))  # noqa: T201
     for name, row in facts["runs"].items():
         cells = [f"{row[part]:.2f} ({row[part] / full[part]:.1%})" for part in ("split", "examples_made", "tokenised", "built")]
         print(f"{name:<16}{row['examples']:>10}{row['fresh']:>9}" + "".join(f"{cell:>18}" for cell in [*cells, str(row["peak_mb"])]))  # noqa: T201
@@ -70,7 +72,8 @@ def _build(folder: Path, count: int) -> dict[str, Any]:
     documents = [_document(number) for number in range(count)]
     told: dict[str, Any] = {}
     with _timed(told, "split"):
-        goldens = [Golden(id=f"g{n}", question="?", answer="a", cites=f"d-{n}", valid_from="2014-01-01", author="a", reviewer="b") for n in range(GOLDENS)]  # fmt: skip
+        more = {"question": "?", "answer": "a", "valid_from": "2014-01-01", "author": "a", "reviewer": "b"}
+        goldens = [Golden.model_validate({"id": f"g{n}", "cites": f"d-{n}", **more}) for n in range(GOLDENS)]
         parts = split(documents, goldens, domain.examples)
     made = folder / f"examples-{count}.parquet"
     with _timed(told, "examples_made"):
@@ -114,7 +117,8 @@ def _cpu() -> float:
     return time.process_time()
 
 
-_WORDS = [f"{first}{second}{third}" for first in ("lea", "dis", "con", "re", "pay") for second in ("ver", "mon", "ti", "sur", "pla") for third in ("ment", "tion", "ter", "sal", "ful", "ry")]  # fmt: skip
+_SYLLABLES = (("lea", "dis", "con", "re", "pay"), ("ver", "mon", "ti", "sur", "pla"), ("ment", "tion", "ter", "sal", "ful", "ry"))
+_WORDS = ["".join(some) for some in product(*_SYLLABLES)]
 
 
 def _document(number: int) -> Document:
