@@ -18,6 +18,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from pipelines.errors import ConfigError, NotFound
+from pipelines.examples_config import Examples
 from pipelines.plan_config import Budget as Budget
 from pipelines.plan_config import PlanPolicy
 from pipelines.recipe_config import Recipe as Recipe
@@ -131,6 +132,7 @@ class Sources(Strict):
     formats: tuple[Format, ...]
     key: str = Field("id", description="column that holds the record's stable key; of Markdown and HTML, the front matter or meta name")
     text: tuple[str, ...] = Field(("text",), description="columns joined, in order, into the document's text")
+    named_columns: bool = Field(False, description="a line `name:` before each text column, so that the columns can be told apart again")
     title: str | None = None
     effective: str | None = Field(None, description="column with the record's date; else the arrival's effective date")
     subject: tuple[str, ...] = Field((), description="columns that name the person a record is about")
@@ -238,7 +240,9 @@ class QuestionRule(Strict):
 class Task(Strict):
     """What the model does in this domain."""
 
-    kind: Literal["grounded_extraction"] = "grounded_extraction"
+    kind: Literal["grounded_extraction", "dialogue_note", "chat"] = Field(
+        "grounded_extraction", description="only grounded extraction is served and gated yet"
+    )
     prompt: str = Field("grounded_extraction/v1", pattern=r"^[a-z0-9_]+/v\d+$")
     passages: int = Field(2, ge=1, le=8)
     rules: tuple[QuestionRule, ...] = ()
@@ -305,6 +309,7 @@ class DomainConfig(Strict):
     screen: Screen = Screen()
     privacy: Privacy
     task: Task
+    examples: Examples = Examples()
     base: Base = Base()
     recipe: Recipe = Recipe()
     retrieval: Retrieval = Retrieval()
@@ -319,6 +324,19 @@ class DomainConfig(Strict):
         # Airflow lets anyone respond when the list of assigned users is empty.
         if not self.roles.approvers:
             raise ValueError("roles.approvers is empty: name at least one Airflow user who may approve a release")
+        return self
+
+    @model_validator(mode="after")
+    def _pairs_are_columns(self) -> DomainConfig:
+        pairs = self.examples.pairs
+        if pairs is None:
+            return self
+        if self.task.kind == "grounded_extraction":
+            raise ValueError("examples.pairs is for task.kind dialogue_note or chat")
+        if missing := [name for name in (pairs.given, pairs.wanted) if name not in self.sources.text]:
+            raise ValueError(f"examples.pairs: {missing[0]!r} is not among sources.text")
+        if not self.sources.named_columns:
+            raise ValueError("examples.pairs needs sources.named_columns: true, or the two columns cannot be told apart")
         return self
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import resource
 import subprocess
@@ -75,6 +76,13 @@ def sha256_folder(folder: Path) -> str:
     """Hex SHA-256 over the sorted (relative name, sha256) of every file in a folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return sha256([(path.relative_to(folder).as_posix(), sha256_file(path)) for path in files])
+
+
+def write_json(path: Path, value: object) -> None:
+    """Canonical JSON under a temporary name, then renamed."""
+    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    temporary.write_bytes(canonical(value) + b"\n")
+    temporary.rename(path)
 
 
 def address(step: str, version: int, config: Mapping[str, Any], inputs: Mapping[str, Any]) -> str:
@@ -146,6 +154,4 @@ def lock_hash() -> str:
 
 
 def _affinity() -> set[int]:
-    import os
-
     return os.sched_getaffinity(0)

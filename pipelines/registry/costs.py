@@ -139,7 +139,7 @@ def metered(settings: Settings, domain: DomainConfig, facts: Mapping[str, Any], 
 
 
 def tokens_of(recipe: Recipe, steps: int | None = None) -> int:
-    """Positions that so many steps of the recipe compute, by default all. By `epochs` at most so many: as if every example filled a sequence."""
+    """Positions that so many steps of the recipe compute, by default all: by `epochs` as if every example filled a sequence."""
     steps = recipe.total_steps(recipe.examples) if steps is None else steps
     return steps * recipe.batch_sequences * recipe.sequence_tokens
 

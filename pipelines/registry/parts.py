@@ -32,6 +32,7 @@ def learning_key(settings: Settings, domain: DomainConfig) -> str:
             "base": base_sha256(domain),
             "prompt": Prompt.load(domain.task.prompt, settings).sha256,
             "task": domain.task.model_dump(mode="json"),
+            "examples": domain.examples.model_dump(mode="json"),
             "recipe": domain.recipe.model_dump(mode="json"),
             "chunk_words": domain.retrieval.chunk_words,
         }

@@ -29,6 +29,7 @@ from pipelines.state.models import Artifact, Candidate, Erasure, ManifestRow, Po
 from pipelines.steps import publish
 from pipelines.steps import restore as restoring
 from pipelines.strict import Strict
+from pipelines.training import tokens
 
 Receipt = dict[str, Any]
 _UNDER_WAY = ("assembled", "gated", "approved", "canary")
@@ -258,4 +259,6 @@ def sweep(settings: Settings, domain: str) -> list[str]:
     gone = [folder for folder in folders if (settings.artifacts / folder).is_dir()]
     for folder in gone:
         shutil.rmtree(settings.artifacts / folder)
+    if versions:
+        tokens.forget(settings, domain)  # tokens can be read back; what is still needed is made again
     return sorted(gone)

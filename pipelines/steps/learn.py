@@ -12,34 +12,42 @@ from typing import Any
 from pipelines.config import DomainConfig, Settings, load_domain
 from pipelines.errors import BadInput, NotFound
 from pipelines.governance import audit
-from pipelines.manifest import Manifest, Outcome, run_step, sha256_file
+from pipelines.manifest import Manifest, Outcome, run_step, sha256_file, write_json
 from pipelines.registry import artifacts, costs, parts
 from pipelines.state import outbox
 from pipelines.state.database import reading, transaction
 from pipelines.state.models import DatasetVersion, Plan
 from pipelines.steps import budget
 
-EXAMPLES_VERSION = 1
-TRAINING_SET_VERSION = 1
+EXAMPLES_VERSION = 2
+TRAINING_SET_VERSION = 2
 TRAIN_VERSION = 1
 
 
 def examples(settings: Settings, domain_name: str, version_id: str) -> Manifest:
-    """Make training examples from the version's documents, leaving out every paragraph that a golden rests on."""
+    """Make training examples from the version's documents, leaving out every text that a golden rests on, and what is near to it."""
+    from pipelines.training import people
+
     domain = load_domain(domain_name, settings)
     version = version_of(settings, version_id)
+    written = people.path_of(settings, domain)
     return run_step(
         settings,
         step="examples",
         version=EXAMPLES_VERSION,
         domain=domain_name,
         config={
-            **domain.model_dump(mode="json", include={"task"}),
+            **domain.model_dump(mode="json", include={"task", "examples"}),
             "passages": domain.retrieval.model_dump(mode="json", include={"chunk_words", "join_sentences"}),
             "count": domain.recipe.examples,
             "seed": domain.recipe.seed,
         },
-        inputs={"version": version_id, "content": version.content, "goldens": goldens_hash(settings, domain)},
+        inputs={
+            "version": version_id,
+            "content": version.content,
+            "goldens": goldens_hash(settings, domain),
+            "people": sha256_file(written) if written else None,
+        },
         body=lambda step_hash: _examples(settings, domain, version, step_hash),
     )
 
@@ -47,19 +55,20 @@ def examples(settings: Settings, domain_name: str, version_id: str) -> Manifest:
 def _examples(settings: Settings, domain: DomainConfig, version: DatasetVersion, step_hash: str) -> Outcome:
     from pipelines.corpus import warehouse
     from pipelines.evaluation.goldens import load
-    from pipelines.training import examples as making
+    from pipelines.training import gather, people
 
     documents = warehouse.documents(settings, domain.domain, version.id)
     goldens = load(settings.configs / domain.gate.goldens)
-    held_out = {golden.cites for golden in goldens if golden.cites}
-    quotes = [golden.quote for golden in goldens if golden.quote and not golden.cites]
-    held_out |= {document.key for document in documents if any(quote in document.text for quote in quotes)}
-    made = making.make(documents, domain, exclude_keys=held_out, seed=domain.recipe.seed)
-    folder = artifacts.make(settings, "examples", step_hash, lambda out: making.write(made, out / "examples.jsonl"))
-    return Outcome(
-        outputs={"path": folder.relative_to(settings.artifacts).as_posix()},
-        counts={"examples": len(made), "held_out": len(held_out)},
-    )
+    path = people.path_of(settings, domain)
+    written = people.load(path, domain.task.kind) if path else []
+
+    def fill(out: Path) -> None:
+        write_json(out / "facts.json", gather.gather(documents, domain, goldens, written, out))
+
+    folder = artifacts.make(settings, "examples", step_hash, fill)
+    # Read back: a try that was killed may have left the folder.
+    counts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+    return Outcome(outputs={"path": folder.relative_to(settings.artifacts).as_posix()}, counts=counts)
 
 
 def training_set(settings: Settings, domain_name: str, version_id: str) -> Manifest:
@@ -71,21 +80,30 @@ def training_set(settings: Settings, domain_name: str, version_id: str) -> Manif
     prompt = Prompt.load(domain.task.prompt, settings)
 
     def body(step_hash: str) -> Outcome:
+        from pipelines.training import example, gather, tokens
         from pipelines.training import training_set as packing
-        from pipelines.training.examples import read
 
-        source = read(settings.artifacts / made.outputs["path"] / "examples.jsonl")
-        folder = artifacts.make(
-            settings,
-            "training_set",
-            step_hash,
-            lambda out: packing.build(source, domain.recipe, domain.base.path, prompt, out),
-        )
+        source = settings.artifacts / made.outputs["path"]
+        held_out = source / gather.HELD_OUT
+
+        def fill(out: Path) -> None:
+            packing.build(
+                source / example.FILE,
+                domain.recipe,
+                domain.base.path,
+                prompt,
+                out,
+                held_out=held_out if held_out.is_file() else None,
+                cache=tokens.folder_of(settings, domain_name),
+            )
+
+        folder = artifacts.make(settings, "training_set", step_hash, fill)
         facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
         artifact_id = artifacts.enter(settings, "training_set", domain_name, step_hash, {"version": version_id, **facts})
+        counts = {key: float(value) for key, value in {**made.counts, **facts}.items() if isinstance(value, int | float)}
         return Outcome(
             outputs={"artifact": artifact_id, "path": folder.relative_to(settings.artifacts).as_posix()},
-            counts={key: float(value) for key, value in facts.items() if isinstance(value, int | float)},
+            counts=counts,
         )
 
     return run_step(

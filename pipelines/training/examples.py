@@ -3,25 +3,24 @@
 The values a rule names are redrawn at random, everywhere in the passage at once. Literal facts memorise and harm: an adapter that
 saw "$53,500" a hundred times recites it whatever the passage says. Facts travel by index; this teaches copying and citing.
 
-Does not cover near-duplicates of the excluded paragraphs: exclusion is by document key.
+What the goldens rest on, and what is nearly the same text, is taken out before: see `split`.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import random
 import re
 import string
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from pipelines.config import DomainConfig, QuestionRule, Retrieval
 from pipelines.corpus.documents import Document
 from pipelines.errors import BadInput, ConfigError
 from pipelines.manifest import sha256
 from pipelines.retrieval.chunks import chunks
+from pipelines.training.example import Example
 from pipelines.training.prompt import flatten
 
 VERSION = 1
@@ -41,27 +40,29 @@ _WORD = re.compile(r"(?<![\w'])[^\W\d_]{4,}(?![\w'])")
 _WORDS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "fifteen", "twenty", "thirty")
 
 
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One training pair. `answer` is a literal span of `passages[cited - 1]`; both are None where no passage states it."""
+class Passage(NamedTuple):
+    """A passage as retrieval cuts it, on one line, and the document version it is of."""
 
-    id: str
-    passages: tuple[str, ...]
-    question: str
-    answer: str | None
-    cited: int | None
-    rule: str
-    documents: tuple[str, ...]
+    key: str
+    text: str
+    content: str
 
 
 @dataclass(frozen=True, slots=True)
 class _Match:
     """A passage that a rule matched: the values of the pattern's named groups."""
 
-    key: str
-    text: str
+    passage: Passage
     rule: int
     groups: Mapping[str, str]
+
+    @property
+    def key(self) -> str:
+        return self.passage.key
+
+    @property
+    def text(self) -> str:
+        return self.passage.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,19 +90,21 @@ class _Rule:
         return {self.answer(groups) for groups in self.find(text) if _fill(ask, groups) == question}
 
 
-def make(documents: list[Document], domain: DomainConfig, *, exclude_keys: set[str], seed: int) -> list[Example]:
-    """Up to `recipe.examples` different examples, the same for the same arguments.
+def make(documents: list[Document], domain: DomainConfig, *, exclude_keys: set[str], seed: int, count: int | None = None) -> list[Example]:
+    """Up to `count` (by default `recipe.examples`) different examples, the same for the same arguments.
 
     Rules get equal shares, whatever the number of paragraphs each matches. Documents named in `exclude_keys` (those the goldens cite)
     take no part, not even as distractors. BadInput when no rule matches anything that is left.
     """
-    passages = _passages(documents, exclude_keys, domain.retrieval)
-    lexicon = tuple(sorted({word for _, text in passages for word in _WORD.findall(text.lower())}))
+    passages = cut(documents, exclude_keys, domain.retrieval)
+    lexicon = tuple(sorted({word for one in passages for word in _WORD.findall(one.text.lower())}))
     rules = [_compile(index, rule, domain, lexicon) for index, rule in enumerate(domain.task.rules)]
     matches: dict[int, list[_Match]] = {}
-    for key, text in passages:
+    by_key: dict[str, list[Passage]] = {}
+    for one in passages:
+        by_key.setdefault(one.key, []).append(one)
         for rule in rules:
-            matches.setdefault(rule.index, []).extend(_Match(key, text, rule.index, groups) for groups in rule.find(text))
+            matches.setdefault(rule.index, []).extend(_Match(one, rule.index, groups) for groups in rule.find(one.text))
     matches = {index: found for index, found in matches.items() if found}
     if not matches:
         raise BadInput(
@@ -113,11 +116,12 @@ def make(documents: list[Document], domain: DomainConfig, *, exclude_keys: set[s
     rng = random.Random(seed)  # noqa: S311
     made: dict[str, Example] = {}
     order = sorted(matches)
-    for turn in range(domain.recipe.examples * 3):
-        if len(made) == domain.recipe.examples:
+    wanted = domain.recipe.examples if count is None else count
+    for turn in range(wanted * 3):
+        if len(made) == wanted:
             break
         rule = rules[order[turn % len(order)]]
-        example = _example(rng, rule, matches[rule.index], passages, domain.task.passages)
+        example = _example(rng, rule, matches[rule.index], passages, by_key, domain.task.passages)
         if example is not None:
             made.setdefault(example.id, example)
     if not made:
@@ -129,31 +133,24 @@ def make(documents: list[Document], domain: DomainConfig, *, exclude_keys: set[s
     return list(made.values())
 
 
-def write(examples: Iterable[Example], path: Path) -> None:
-    """One JSON object per line."""
-    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    lines = (json.dumps(asdict(example), ensure_ascii=False, sort_keys=True) for example in examples)
-    temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    temporary.rename(path)
-
-
-def read(path: Path) -> list[Example]:
-    """What `write` wrote."""
-    rows = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
-    return [Example(**{**row, "passages": tuple(row["passages"]), "documents": tuple(row["documents"])}) for row in rows]
-
-
 # --- one example --------------------------------------------------------------------------------------------------------
 
 
-def _example(rng: random.Random, rule: _Rule, matches: Sequence[_Match], passages: Sequence[tuple[str, str]], limit: int) -> Example | None:
+def _example(
+    rng: random.Random,
+    rule: _Rule,
+    matches: Sequence[_Match],
+    passages: Sequence[Passage],
+    by_key: Mapping[str, Sequence[Passage]],
+    limit: int,
+) -> Example | None:
     """One example, or None when chance found no unambiguous one."""
     match = rng.choice(matches)
     drawn = _redraw(rng, rule, match)
     if drawn is None:
         return None
     text, groups, fresh = drawn
-    siblings = [_replace(other, fresh) for key, other in passages if key == match.key and other != match.text]
+    siblings = [other._replace(text=_replace(other.text, fresh)) for other in by_key[match.key] if other.text != match.text]
     ask = rng.choice(rule.rule.ask)
     question, answer = _fill(ask, groups), rule.answer(groups)
     if rule.answers(ask, question, text) != {answer}:
@@ -162,22 +159,24 @@ def _example(rng: random.Random, rule: _Rule, matches: Sequence[_Match], passage
     # Retrieval hands over as many passages as it may whenever the corpus holds that many: so do at least half of the examples.
     most = limit - 1 if stated else limit
     wanted = most if rng.random() < FULL_SHARE else rng.randint(0 if stated else 1, most)
-    context = [(match.key, text)] if stated else []
+    context = [match.passage._replace(text=text)] if stated else []
     for _ in range(wanted):
         distractor = None
         if siblings and rng.random() < SIBLING_SHARE:
             # What retrieval finds beside the right passage is often the next sentence about the same thing.
             sibling = rng.choice(siblings)
-            if sibling != text and sibling not in dict(context).values() and not rule.answers(ask, question, sibling):
-                distractor = match.key, sibling
+            taken = {text, *(known.text for known in context)}
+            if sibling.text not in taken and not rule.answers(ask, question, sibling.text):
+                distractor = sibling
         if distractor is None:
-            distractor = _distractor(rng, rule, matches, passages, ask, question, {known for _, known in context})
+            distractor = _distractor(rng, rule, matches, passages, ask, question, {known.text for known in context})
         if distractor is not None:
             context.append(distractor)
     if not context:
         return None
     rng.shuffle(context)
-    shown = tuple(known for _, known in context)
+    shown = tuple(known.text for known in context)
+    versions = {(known.key, known.content): None for known in context}
     identity = sha256([rule.name, shown, question, answer if stated else None])[:16]
     return Example(
         id=identity,
@@ -186,7 +185,8 @@ def _example(rng: random.Random, rule: _Rule, matches: Sequence[_Match], passage
         answer=answer if stated else None,
         cited=shown.index(text) + 1 if stated else None,
         rule=rule.name,
-        documents=tuple(dict.fromkeys(key for key, _ in context)),
+        documents=tuple(key for key, _ in versions),
+        contents=tuple(content for _, content in versions),
     )
 
 
@@ -194,35 +194,39 @@ def _distractor(
     rng: random.Random,
     rule: _Rule,
     matches: Sequence[_Match],
-    passages: Sequence[tuple[str, str]],
+    passages: Sequence[Passage],
     ask: str,
     question: str,
     taken: set[str],
-) -> tuple[str, str] | None:
-    """(key, text) of a passage that does not answer the question, or None when chance found none."""
+) -> Passage | None:
+    """A passage that does not answer the question, or None when chance found none."""
     for _ in range(_TRIES):
         if rng.random() < SAME_RULE_SHARE:
             match = rng.choice(matches)
             drawn = _redraw(rng, rule, match)
             if drawn is None:
                 continue
-            key, text = match.key, drawn[0]
+            found = match.passage._replace(text=drawn[0])
         else:
-            key, text = rng.choice(passages)
-        if text not in taken and not rule.answers(ask, question, text):
-            return key, text
+            found = rng.choice(passages)
+        if found.text not in taken and not rule.answers(ask, question, found.text):
+            return found
     return None
 
 
-def _passages(documents: Iterable[Document], exclude_keys: set[str], rule: Retrieval) -> list[tuple[str, str]]:
-    """(key, one-line text) of every passage, cut as retrieval cuts them, sorted: the order of rows in the warehouse must not matter."""
-    found = {
-        (document.key, flatten(chunk.text))
-        for document in documents
-        if not document.withdrawn and not document.erased and document.key not in exclude_keys
-        for chunk in chunks(document, rule)
-    }
-    return sorted(found)
+def cut(documents: Iterable[Document], exclude_keys: set[str], rule: Retrieval) -> list[Passage]:
+    """Every passage, cut as retrieval cuts them, sorted: the order of rows in the warehouse must not matter. Of one text that several
+    versions of a document hold, the version in force longest stands."""
+    found: dict[tuple[str, str], Document] = {}
+    for document in documents:
+        if document.withdrawn or document.erased or document.key in exclude_keys:
+            continue
+        for chunk in chunks(document, rule):
+            place = document.key, flatten(chunk.text)
+            known = found.get(place)
+            if known is None or (known.valid_to, known.valid_from) < (document.valid_to, document.valid_from):
+                found[place] = document
+    return [Passage(key, text, document.content) for (key, text), document in sorted(found.items(), key=lambda item: item[0])]
 
 
 def _fill(ask: str, groups: Mapping[str, str]) -> str:

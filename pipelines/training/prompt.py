@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from jinja2 import StrictUndefined, Template, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -77,12 +76,3 @@ class Prompt:
 def flatten(text: str) -> str:
     """The text on one line, runs of white space as one space."""
     return " ".join(text.split())
-
-
-def prompt_ids(tokenizer: Any, text: str) -> list[int]:
-    """Token ids of a rendered prompt for a Hugging Face tokenizer, with its BOS in front.
-
-    Special tokens spelt out in a passage stay ordinary text: a delivered document must not be able to end the prompt.
-    """
-    ids: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-    return ids if tokenizer.bos_token_id is None else [tokenizer.bos_token_id, *ids]

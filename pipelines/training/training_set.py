@@ -3,13 +3,16 @@
 Several examples share one sequence. Position ids restart at 0 with each, which transformers reads as "separate texts" and answers with
 a block-diagonal attention mask, so an example never sees its neighbour: as long as no attention mask and no cache are passed
 (`use_cache=False`). A test holds the packed logits against the separate ones.
+
+Only ids and lengths of the examples are in memory at once: text is read in batches and only where its tokens are not cached, tokens are
+mapped from files, tensors are written some rows at a time.
 """
 
 from __future__ import annotations
 
 import os
-import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +20,23 @@ from pydantic import BaseModel, ConfigDict
 
 from pipelines.config import Recipe
 from pipelines.errors import BadInput
-from pipelines.manifest import canonical, sha256
-from pipelines.training.examples import Example
-from pipelines.training.prompt import Prompt, prompt_ids
+from pipelines.manifest import sha256
+from pipelines.manifest import write_json as write_json
+from pipelines.training import packing
+from pipelines.training import tokens as keeping
+from pipelines.training.example import Example, among, dataset
+from pipelines.training.packing import IGNORED as IGNORED
+from pipelines.training.prompt import Prompt
+from pipelines.training.tokens import Cache, Tokens
 
-VERSION = 1
+VERSION = 2
 """Raise when the same examples would give other tensors."""
 
 TENSORS = "sequences.safetensors"
-IGNORED = -100
-"""Label of a token that is not learned."""
+HELD_OUT = "held_out.safetensors"
+"""In the same layout, from documents that nothing else was made from; absent where the domain holds none out."""
+MEMBERS = "sequences.json"
+"""Per row of TENSORS, {"examples": [id, ...], "documents": [key, ...]}."""
 
 
 class SetFacts(BaseModel):
@@ -42,18 +52,32 @@ class SetFacts(BaseModel):
     tokens: int
     learned_tokens: int
     rules: dict[str, int]
-    documents: tuple[str, ...]
+    documents: int
     examples_sha256: str
     tokenizer_sha256: str
     prompt: str
     prompt_sha256: str
+    held_out_examples: int = 0
+    held_out_sequences: int = 0
 
 
-def build(examples: Sequence[Example], recipe: Recipe, base: str, prompt: Prompt, out: Path) -> SetFacts:
-    """Fill the folder `out`: `sequences.safetensors` (int32, [sequences, sequence_tokens]) and, last, `facts.json`.
+Source = Path | Sequence[Example]
 
-    `base` is what `from_pretrained` takes. An example longer than a sequence, or than the base's context, is left out and counted;
-    BadInput when none is left.
+
+def build(
+    examples: Source,
+    recipe: Recipe,
+    base: str,
+    prompt: Prompt,
+    out: Path,
+    *,
+    held_out: Source | None = None,
+    cache: Path | None = None,
+) -> SetFacts:
+    """Fill the folder `out`: `sequences.safetensors` (int32, [sequences, sequence_tokens]), `sequences.json` and, last, `facts.json`.
+
+    `examples` is a file of `example.write`, or examples at hand. `base` is what `from_pretrained` takes, `cache` the domain's folder of
+    tokens. An example longer than a sequence, or than the base's context, is left out and counted; BadInput when none is left.
     """
     os.environ.update(OFFLINE)
     from transformers import AutoConfig, AutoTokenizer
@@ -61,31 +85,45 @@ def build(examples: Sequence[Example], recipe: Recipe, base: str, prompt: Prompt
     tokenizer = AutoTokenizer.from_pretrained(base)
     context = getattr(AutoConfig.from_pretrained(base), "max_position_embeddings", None)
     limit = min(recipe.sequence_tokens, context or recipe.sequence_tokens)
-    encoded = [(example, *encode(example, tokenizer, prompt)) for example in examples]
-    kept = [(example, ids, labels) for example, ids, labels in encoded if len(ids) <= limit]
-    if not kept:
+    tokenizer_sha256 = sha256(tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else sorted(tokenizer.get_vocab().items()))
+    kept = Cache(cache, sha256([VERSION, tokenizer_sha256, tokenizer.bos_token_id, tokenizer.eos_token_id, prompt.sha256]))
+    tokens = kept.load()
+    learned = _tokenised(dataset(examples), tokens, kept, tokenizer, prompt, limit)
+    if not learned.ids:
         raise BadInput(
-            f"none of the {len(examples)} examples fits into {limit} tokens",
+            f"none of the {learned.too_long} examples fits into {limit} tokens",
             where="recipe.sequence_tokens",
             todo="raise it, or lower retrieval.chunk_words or task.passages",
         )
-    sequences = _pack([(ids, labels) for _, ids, labels in kept], recipe.sequence_tokens, recipe.seed)
+    other = _tokenised(dataset(held_out), tokens, kept, tokenizer, prompt, limit) if held_out is not None else _Chosen()
+    groups = _grouped(learned, tokens, recipe)
+    others = _grouped(other, tokens, recipe)
+    pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    out.mkdir(parents=True, exist_ok=True)
+    for name, rows in ((TENSORS, groups), (HELD_OUT, others)):
+        if rows:
+            packing.write(out / name, rows, tokens, room=recipe.sequence_tokens, limit=limit, pad=pad)
+    keys = dict(zip(learned.ids, learned.documents, strict=True))
+    write_json(out / MEMBERS, [{"examples": row, "documents": sorted({key for name in row for key in keys[name]})} for row in groups])
     facts = SetFacts(
-        examples=len(kept),
-        too_long=len(encoded) - len(kept),
-        not_stated=sum(example.answer is None for example, _, _ in kept),
-        sequences=len(sequences),
+        examples=len(learned.ids),
+        too_long=learned.too_long,
+        not_stated=learned.not_stated,
+        sequences=len(groups),
         sequence_tokens=recipe.sequence_tokens,
-        tokens=sum(len(ids) for _, ids, _ in kept),
-        learned_tokens=sum(label != IGNORED for _, _, labels in kept for label in labels),
-        rules={rule: sum(example.rule == rule for example, _, _ in kept) for rule in sorted({e.rule for e, _, _ in kept})},
-        documents=tuple(sorted({key for example, _, _ in kept for key in example.documents})),
-        examples_sha256=sha256([example.id for example, _, _ in kept]),
-        tokenizer_sha256=sha256(tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else sorted(tokenizer.get_vocab().items())),
+        tokens=sum(map(tokens.length, learned.ids)),
+        learned_tokens=sum(tokens.length(name) - tokens.given(name) for name in learned.ids),
+        rules=learned.rules,
+        documents=len({key for some in learned.documents for key in some}),
+        examples_sha256=sha256(learned.ids),
+        tokenizer_sha256=tokenizer_sha256,
         prompt=prompt.name,
         prompt_sha256=prompt.sha256,
+        held_out_examples=len(other.ids),
+        held_out_sequences=len(others),
     )
-    _write(sequences, recipe.sequence_tokens, limit, _pad(tokenizer), facts, out)
+    write_json(out / "facts.json", facts.model_dump(mode="json"))
+    kept.settle(tokens, [*learned.ids, *other.ids])
     return facts
 
 
@@ -99,66 +137,89 @@ def facts_of(folder: Path) -> SetFacts:
 
 def encode(example: Example, tokenizer: Any, prompt: Prompt) -> tuple[list[int], list[int]]:
     """(ids, labels), equally long. Prompt and completion are tokenised apart, as at serving time, where only the prompt exists."""
-    context = prompt_ids(tokenizer, prompt.render(example.passages, example.question))
-    completion = prompt.completion(example.answer, example.cited)
-    target = [*tokenizer(completion, add_special_tokens=False, split_special_tokens=True)["input_ids"], tokenizer.eos_token_id]
-    return context + target, [IGNORED] * len(context) + target
+    ((ids, given),) = encode_all([example], tokenizer, prompt)
+    return ids, [IGNORED] * given + ids[given:]
 
 
-Pair = tuple[list[int], list[int]]
+def encode_all(examples: Sequence[Example], tokenizer: Any, prompt: Prompt) -> list[tuple[list[int], int]]:
+    """Per example its ids, and how many of them are the prompt, which is not learned.
+
+    A text of continued pretraining has no prompt; its first token is not learned, for nothing comes before it but another text. Special
+    tokens spelt out in a passage stay ordinary text: a delivered document must not be able to end the prompt.
+    """
+
+    def ids_of(texts: Iterable[str]) -> list[list[int]]:
+        found = tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True, return_attention_mask=False)["input_ids"]
+        return list(found)
+
+    begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    plain = [example.kind == "pretrain" for example in examples]
+    asked = ids_of("" if bare else prompt.render(one.passages, one.question) for one, bare in zip(examples, plain, strict=True))
+    wanted = ids_of(one.passages[0] if bare else _completion(one, prompt) for one, bare in zip(examples, plain, strict=True))
+    return [
+        ([*begin, *context, *target, tokenizer.eos_token_id], max(1, len(begin) + len(context)))
+        for context, target in zip(asked, wanted, strict=True)
+    ]
 
 
-def _pack(pairs: Sequence[Pair], room: int, seed: int) -> list[list[Pair]]:
-    """Groups whose lengths add up to at most `room`: longest first into the first group that has room, then in random order."""
-    groups: list[list[Pair]] = []
-    left: list[int] = []
-    for pair in sorted(pairs, key=lambda pair: -len(pair[0])):
-        length = len(pair[0])
-        index = next((i for i, space in enumerate(left) if space >= length), None)
-        if index is None:
-            groups.append([])
-            left.append(room)
-            index = len(groups) - 1
-        groups[index].append(pair)
-        left[index] -= length
-    random.Random(seed).shuffle(groups)  # noqa: S311 - repeatable, not secret
-    return groups
+def _completion(example: Example, prompt: Prompt) -> str:
+    if example.kind == "grounded_extraction":
+        return prompt.completion(example.answer, example.cited)
+    return f" {(example.answer or '').strip()}"
 
 
-def _write(sequences: Sequence[Sequence[Pair]], room: int, limit: int, pad: int, facts: SetFacts, out: Path) -> None:
-    import numpy
-    from safetensors.numpy import save_file
-
-    ids = numpy.full((len(sequences), room), pad, dtype=numpy.int32)
-    labels = numpy.full_like(ids, IGNORED)
-    positions = numpy.zeros_like(ids)
-    for row, pairs in enumerate(sequences):
-        start = 0
-        for tokens, targets in pairs:
-            end = start + len(tokens)
-            ids[row, start:end] = tokens
-            labels[row, start:end] = targets
-            positions[row, start:end] = numpy.arange(len(tokens))
-            start = end
-        # The padding at the end counts as one more text of its own, within the base's context.
-        positions[row, start:] = numpy.arange(room - start) % limit
-    out.mkdir(parents=True, exist_ok=True)
-    temporary = out / f"{TENSORS}.tmp-{os.getpid()}"
-    save_file({"input_ids": ids, "labels": labels, "position_ids": positions}, temporary)
-    temporary.rename(out / TENSORS)
-    write_json(out / "facts.json", facts.model_dump(mode="json"))
+# --- which examples, in which rows --------------------------------------------------------------------------------------
 
 
-def write_json(path: Path, value: object) -> None:
-    """Canonical JSON under a temporary name, then renamed."""
-    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    temporary.write_bytes(canonical(value) + b"\n")
-    temporary.rename(path)
+@dataclass(slots=True)
+class _Chosen:
+    """The examples that fit, in the order of their file, and what is told about them."""
+
+    ids: list[str]
+    documents: list[list[str]]
+    too_long: int
+    not_stated: int
+    rules: dict[str, int]
+
+    def __init__(self) -> None:
+        self.ids, self.documents, self.rules = [], [], {}
+        self.too_long = self.not_stated = 0
 
 
-def _pad(tokenizer: Any) -> int:
-    pad: int | None = tokenizer.pad_token_id
-    return int(tokenizer.eos_token_id) if pad is None else pad
+def _tokenised(source: Any, tokens: Tokens, cache: Cache, tokenizer: Any, prompt: Prompt, limit: int) -> _Chosen:
+    """Tokenise what the cache lacks, and choose what fits."""
+    from pyarrow import compute
+
+    about = source.to_table(columns={"id": _field("id"), "rule": _field("rule"), "documents": _field("documents"),
+                                     "silent": _field("answer").is_null() & (_field("kind") == "grounded_extraction")})  # fmt: skip
+    names = about["id"].to_pylist()
+    missing = {name for name in names if name not in tokens}
+    cache.keep(_fresh(source, missing, tokenizer, prompt), tokens)
+    fits = [tokens.length(name) <= limit for name in names]
+    chosen = _Chosen()
+    chosen.too_long = len(names) - sum(fits)
+    about = about.filter(fits)
+    chosen.ids, chosen.documents = about["id"].to_pylist(), about["documents"].to_pylist()
+    chosen.not_stated = compute.sum(about["silent"]).as_py() or 0
+    counts = compute.value_counts(about["rule"])
+    chosen.rules = dict(sorted(zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True)))
+    return chosen
+
+
+def _fresh(source: Any, missing: set[str], tokenizer: Any, prompt: Prompt) -> Iterator[Any]:
+    for some in among(source, missing):
+        yield keeping.table([example.id for example in some], encode_all(some, tokenizer, prompt))
+
+
+def _field(name: str) -> Any:
+    from pyarrow import dataset as sets
+
+    return sets.field(name)
+
+
+def _grouped(chosen: _Chosen, tokens: Tokens, recipe: Recipe) -> list[list[str]]:
+    lengths = [tokens.length(name) for name in chosen.ids]
+    return [[chosen.ids[place] for place in group] for group in packing.pack(lengths, recipe.sequence_tokens, recipe.seed)]
 
 
 OFFLINE = {

@@ -29,6 +29,8 @@ def record(row: object, sources: Sources, effective: str, place: str) -> RawReco
         return Refusal(place, "a column holds neither text nor a number")
     if not key or len(key) > MAX_KEY:
         return Refusal(place, f"the key in column {sources.key!r} is empty or longer than {MAX_KEY} characters")
+    if sources.named_columns:
+        parts = [f"{name}:\n{part}" if part else "" for name, part in zip(sources.text, parts, strict=True)]
     text = "\n".join(part for part in parts if part)
     if not text:
         return Refusal(place, "the text is empty")

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
@@ -96,11 +95,11 @@ def test_broken_rules_name_their_place(documents: list[Document]) -> None:
             examples.make(documents, domain_of(RULE, broken), exclude_keys=set(), seed=1)
 
 
-def test_written_examples_read_back(documents: list[Document], tmp_path: Path) -> None:
-    made = examples.make(documents, domain_of(RULE), exclude_keys=set(), seed=1)
-    examples.write(made, tmp_path / "examples.jsonl")
-    assert examples.read(tmp_path / "examples.jsonl") == made
-    assert [path.name for path in tmp_path.iterdir()] == ["examples.jsonl"]
+def test_an_example_names_the_versions_it_rests_on(documents: list[Document]) -> None:
+    dated = [document(one.key, one.text, content=f"content of {one.key}") for one in documents]
+    for example in examples.make(dated, domain_of(RULE), exclude_keys=set(), seed=1):
+        assert example.contents == tuple(f"content of {key}" for key in example.documents)
+        assert (example.kind, example.author, example.reviewer) == ("grounded_extraction", "rule", "")
 
 
 def test_words_are_redrawn_so_that_more_than_the_known_things_are_asked_about(documents: list[Document]) -> None:
