@@ -35,10 +35,9 @@ def publish(settings: Settings, domain_name: str, arrival_ids: list[str]) -> lis
         row = ledger.arrival(settings, row.id)  # the one before may have brought what this one waited for
         if row.version_id is not None:
             made.append(row.version_id)
-        elif row.duplicate_of is not None:
-            _settle_duplicate(settings, row)
-        elif row.staged is not None and (version_id := _try(settings, domain, row)) is not None:
+        elif row.duplicate_of is None and row.staged is not None and (version_id := _try(settings, domain, row)) is not None:
             made.append(version_id)
+    _settle_duplicates(settings, domain_name)
     return list(dict.fromkeys(made))
 
 
@@ -305,14 +304,15 @@ def _chained_lines(staged: Staged, lines: list[ledger.Line]) -> list[ledger.Line
     return [lines[place] for one in staged.chained for place in one.places]
 
 
-def _settle_duplicate(settings: Settings, row: Arrival) -> None:
-    original = ledger.arrival(settings, row.duplicate_of or "")
-    if original.state == "received":
-        return  # its twin is still on the way; the next run settles this one
+def _settle_duplicates(settings: Settings, domain_name: str) -> None:
+    """A second delivery becomes what its first became. Whichever run settles the first settles the second, whose own run may be over."""
+    waiting = select(Arrival).where(Arrival.domain == domain_name, Arrival.duplicate_of.is_not(None), Arrival.state == "received")
     with transaction(settings) as session:
-        current = session.get_one(Arrival, row.id)
-        current.state, current.version_id, current.settled_at = original.state, original.version_id, now()
-        current.reason = f"the same delivery as {original.id}: nothing was stored twice"
+        for row in session.scalars(waiting):
+            first = session.get_one(Arrival, row.duplicate_of)
+            if first.state != "received":
+                row.state, row.version_id, row.settled_at = first.state, first.version_id, now()
+                row.reason = f"the same delivery as {first.id}: nothing was stored twice"
 
 
 def latest(settings: Settings, domain_name: str) -> DatasetVersion | None:

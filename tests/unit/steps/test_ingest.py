@@ -14,7 +14,7 @@ from pipelines.config import Settings
 from pipelines.errors import NotFound
 from pipelines.intake import landing
 from pipelines.registry import views
-from pipelines.steps import ingest
+from pipelines.steps import ingest, publish
 
 
 def test_a_loose_file_becomes_an_arrival_of_its_owner_once_it_lies_quiet(settings: Settings) -> None:
@@ -51,3 +51,22 @@ def test_a_refused_arrival_is_linked_to_the_contract_that_refused_it(
     assert "contract.html" not in CliRunner().invoke(app, ["arrivals", "clinical"]).output
     assert "contract.html" in CliRunner().invoke(app, ["arrivals", "clinical", "--items"]).output.replace("\n", "")
     assert isinstance(CliRunner().invoke(app, ["arrivals", "clinicl"]).exception, NotFound)
+
+
+@pytest.mark.parametrize("first_is_refused", [False, True])
+def test_a_second_delivery_is_settled_by_the_run_that_settles_the_first(settings: Settings, tmp_path: Path, first_is_refused: bool) -> None:
+    text = "short" if first_is_refused else "The duration of the cough is 3 days."
+    (tmp_path / "n.jsonl").write_text(f'{{"note_id": "a", "text": "{text}", "title": "Visit"}}\n', encoding="utf-8")
+    claimed = []
+    for run in ("one", "two"):
+        landing.deliver(settings, "clinical", [tmp_path / "n.jsonl"], uploader="steward", source="test", effective="2014-01-01")
+        claimed.append(ingest.claim(settings, "clinical", "clinical.ingest", run))
+    (first,), (second,) = claimed
+    # The second's run is over before the first's has published.
+    assert ingest.prepare(settings, "clinical", second)["state"] == "duplicate"
+    assert publish.publish(settings, "clinical", [second]) == []
+    assert ingest.settle(settings, "clinical", [second]) == {"received": 1}
+    ingest.prepare(settings, "clinical", first)
+    publish.publish(settings, "clinical", [first])
+    states = {row["arrival"]: (row["state"], row["version"]) for row in views.arrivals(settings, "clinical")}
+    assert states[second] == states[first] == (("refused", None) if first_is_refused else ("accepted", "MedNotes_v1.0"))
