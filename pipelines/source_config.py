@@ -83,7 +83,7 @@ class FederalRegister(OverHttp):
     term: str | None = None
     format: Literal["xml", "json"] = Field("xml", description="the official XML, or one JSON object with the plain text")
     effective: Literal["effective_on", "publication_date"] = "effective_on"
-    patience_days: int = Field(14, ge=0, description="how long to wait for the full text of a document that is published already")
+    patience_days: int = Field(14, ge=0, description="how long to wait for a full text that is not there yet, or fails")
 
     _day = field_validator("since")(_a_day)
 

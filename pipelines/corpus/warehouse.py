@@ -9,15 +9,13 @@ Does not cover expiry of old snapshots.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pipelines import locks
 from pipelines.config import DomainConfig, Settings
 from pipelines.corpus import places, sealing
 from pipelines.corpus import table as tables
@@ -306,16 +304,10 @@ def _published(table: Any, snapshot: int) -> Published:
     return Published(snapshot, _count(table, snapshot), json.loads(said[_CHANGED]), said[_CONTENT])
 
 
-@contextmanager
-def _alone(settings: Settings, domain_name: str) -> Iterator[None]:
-    """One publisher per domain on this host; the lock goes with its process."""
+def _alone(settings: Settings, domain_name: str) -> AbstractContextManager[None]:
+    """One publisher per domain on this host."""
     settings.warehouse.mkdir(parents=True, exist_ok=True)
-    lock = os.open(settings.warehouse / f"{domain_name}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)
+    return locks.alone(settings.warehouse / f"{domain_name}.lock")
 
 
 def _snapshot_of(table: Any, version_id: str) -> int:

@@ -13,7 +13,6 @@ the suffixes of half-done uploads. The inbox must lie on the file system of the 
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import logging
 import os
@@ -27,6 +26,7 @@ from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 
+from pipelines import locks
 from pipelines.config import Settings, load_domain
 from pipelines.intake import landing
 
@@ -46,7 +46,7 @@ def seal_quiet(settings: Settings, domain: str) -> list[str]:
     if not inbox.is_dir() or inbox.is_symlink():
         return []
     quiet = load_domain(domain, settings).sources.quiet_seconds
-    with _alone(root / ".inbox.lock") as alone:
+    with locks.alone_now(root / ".inbox.lock") as alone:
         if not alone:
             return []
         made = [name for folder in _begun(root) if (name := _finish(settings, root, folder)) is not None]
@@ -58,21 +58,6 @@ def seal_quiet(settings: Settings, domain: str) -> list[str]:
             if (name := _finish(settings, root, folder)) is not None:
                 made.append(name)
         return made
-
-
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[bool]:
-    """Whether this call holds the lock, which the system lets go of when the process dies."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(handle)
 
 
 def _resting(inbox: Path, quiet: float) -> Iterator[list[tuple[Path, os.stat_result]]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hmac
 import json
 import os
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipelines import locks
 from pipelines.config import Settings
 from pipelines.manifest import sha256
 
@@ -75,8 +75,7 @@ def issue_key(settings: Settings, name: str, domains: Iterable[str], *, candidat
     key = f"rk-{secrets.token_urlsafe(32)}"
     path = _path(settings)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (path.parent / ".api_keys.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locks.alone(path.parent / ".api_keys.lock"):
         entries = _read(path) if path.is_file() else {}
         entries[sha256(key)] = {
             "name": name,
@@ -92,8 +91,7 @@ def site_key(settings: Settings) -> str:
     """The key of this site's own commands and release steps; drawn at its first use."""
     path = settings.secrets / "site_api_key"
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (path.parent / ".site_api_key.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locks.alone(path.parent / ".site_api_key.lock"):
         key = path.read_text(encoding="utf-8").strip() if path.is_file() else ""
         if not key or sha256(key) not in (_read(_path(settings)) if _path(settings).is_file() else {}):
             key = issue_key(settings, "site", [EVERY], candidates=True)

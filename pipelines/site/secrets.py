@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import fcntl
 import json
 import os
 import secrets
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from pipelines import locks
 from pipelines.config import Settings, Strict
 from pipelines.errors import BadInput
 
@@ -36,8 +36,7 @@ def ensure(settings: Settings, users: Iterable[str] = STANDARD_USERS) -> tuple[S
     folder = settings.secrets
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder.chmod(0o700)
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locks.alone(folder / ".lock"):
         keys = _read(folder / "airflow.json") or {
             "fernet_key": base64.urlsafe_b64encode(os.urandom(32)).decode(),
             "jwt_secret": secrets.token_urlsafe(48),

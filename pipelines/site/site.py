@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import signal
@@ -20,6 +19,7 @@ from typing import Any
 import psutil
 from rich.console import Console
 
+from pipelines import locks
 from pipelines.config import PROJECT, Settings
 from pipelines.errors import Conflict, Unavailable
 from pipelines.site import ports, preflight, secrets, users
@@ -146,15 +146,7 @@ def doctor_site(settings: Settings) -> list[str]:
 
 def running(settings: Settings) -> bool:
     """Whether a supervisor holds this site's lock."""
-    path = settings.var / "run" / "site.lock"
-    if not path.exists():
-        return False
-    with path.open("r+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        return False
+    return locks.is_held(settings.var / "run" / "site.lock")
 
 
 def _prepare_state(settings: Settings, out: Console) -> None:

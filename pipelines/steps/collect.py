@@ -9,7 +9,6 @@ out, whatever the source answers the second time.
 from __future__ import annotations
 
 import errno
-import fcntl
 import platform
 import shutil
 import time
@@ -23,6 +22,7 @@ from typing import Any
 from croniter import croniter
 from sqlalchemy.orm import Session
 
+from pipelines import locks
 from pipelines.config import DomainConfig, Settings, load_domain
 from pipelines.errors import ArrivalRefused, BadInput, ConfigError, Conflict, NotFound, RatchetError, Unavailable
 from pipelines.governance import audit
@@ -238,11 +238,9 @@ def _prefix(source: Source, host: str = "") -> str:
 @contextmanager
 def _alone(root: Path, source: Source) -> Iterator[None]:
     """One collector per source: a command and a task must not fetch the same twice."""
-    with (root / f".collect-{source.name}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Conflict("this source is being collected just now", where=source.name, todo="try again when that run has ended") from None
+    with locks.alone_now(root / f".collect-{source.name}.lock") as alone:
+        if not alone:
+            raise Conflict("this source is being collected just now", where=source.name, todo="try again when that run has ended")
         yield
 
 

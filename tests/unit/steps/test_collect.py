@@ -20,6 +20,7 @@ import yaml
 from source_server import Asked, Reply, Server
 from sqlalchemy import select
 
+from pipelines import locks
 from pipelines.config import PROJECT, Settings, load_domain
 from pipelines.errors import ArrivalRefused, BadInput, ConfigError, Conflict, NotFound, RatchetError, Unavailable
 from pipelines.governance import audit
@@ -235,7 +236,7 @@ def test_one_collector_at_a_time(site: Settings, inbox: Path) -> None:
 
 def test_two_hosts_without_a_common_lock_deliver_once(site: Settings, inbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(inbox, "a.txt", "one")
-    monkeypatch.setattr(collect.fcntl, "flock", lambda *_: None)
+    monkeypatch.setattr(locks.fcntl, "flock", lambda *_: None)
     both, gather = threading.Barrier(2), kinds.gather
 
     def together(*args: Any) -> Any:
