@@ -76,5 +76,5 @@ def _over(domain: DomainConfig, budget: Budget, cost: Cost, used: float, moment:
     if used + wanted <= budget.monthly and used < budget.monthly:
         return None
     spent = f"{used:.2f} of {budget.monthly:.2f} {budget.currency} used in {moment:%B %Y}"
-    needs = f", about {wanted:.2f} needed" if wanted else ""
+    needs = f", about {wanted:.2f} needed" if wanted >= 0.005 else ""
     return f"waits for budget: {spent}{needs}; ask {budget.ask or domain.owner} or raise budget.monthly"

@@ -93,7 +93,7 @@ def test_over_budget_it_waits_and_says_for_what_and_since_when(site: Settings) -
     spend(site, 12.40)
     assert not budget.admit(site, "regulatory", VERSION)
     said, since = waits(site)
-    assert said is not None and said.startswith("waits for budget: 12.40 of 10.00 EUR used in November 2026, about ")
+    assert said is not None and said.startswith("waits for budget: 12.40 of 10.00 EUR used in November 2026")
     assert said.endswith("ask compliance or raise budget.monthly") and since == NOVEMBER
     assert len(charges(site)) == 1, "nothing is half-entered"
     (told,) = views.plans(site, "regulatory")
