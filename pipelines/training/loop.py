@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import Conflict, Interrupted
+from pipelines.errors import Conflict, Interrupted, RatchetError
 from pipelines.manifest import sha256, sha256_file, sha256_folder
 from pipelines.recipe_config import deepspeed_config
-from pipelines.training import base_model, checkpoints, deepspeed, methods, probe, progress, schedule, snapshot, watch
+from pipelines.training import base_model, checkpoints, deepspeed, methods, preflight, probe, progress, schedule, snapshot, watch
 from pipelines.training.job import Job, TrainingFacts
 from pipelines.training.training_set import IGNORED, TENSORS, SetFacts, facts_of, write_json
 
@@ -239,7 +239,8 @@ def _set_up(job: Job) -> Training:
         deepspeed.init()
     barrier = torch.distributed.barrier if recipe.distributed else _nothing
     if rank == 0:
-        probe.decide(job.work, job.base, recipe, device, _batch(data, rows[: recipe.micro_sequences], device))
+        told = probe.decide(job.work, job.base, recipe, device, _batch(data, rows[: recipe.micro_sequences], device))
+        _check_room(job, told.precision, facts)
     barrier()
     chosen = probe.decide(job.work, job.base, recipe, device, {})
     model = methods.build(job.base, recipe, device, chosen.precision)
@@ -266,6 +267,21 @@ def _set_up(job: Job) -> Training:
         training.stopped = schedule.out_of_patience(training.history, recipe)
         log.info("goes on after step %d", checkpoint.step)
     return training
+
+
+def _check_room(job: Job, precision: str, facts: SetFacts) -> None:
+    """BadInput when it will not fit. An architecture that cannot be estimated is trained all the same."""
+    recipe = job.recipe.model_copy(update={"precision": precision})
+    share = facts.learned_tokens / (facts.sequences * facts.sequence_tokens)
+    try:
+        told = preflight.estimate(job.base, recipe, learned_share=share, timed=False)
+    except RatchetError:
+        raise
+    except Exception as error:
+        log.warning("no estimate of the memory needed: %s", methods.reason(error))
+        return
+    log.info("memory: %s, of %.2f GB", told.arithmetic(), told.capacity / preflight.GB)
+    preflight.require_fit(told)
 
 
 def _batch(data: dict[str, Any], rows: Sequence[int], device: str) -> dict[str, Any]:
