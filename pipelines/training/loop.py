@@ -205,14 +205,14 @@ def run(job: Job) -> TrainingFacts | None:
         rank, _ = deepspeed.check_world(job.recipe)
         if rank == 0:
             ending.callback(os.close, _lock(job.work))
-            if not job.recipe.distributed:
+            if deepspeed.AGENT not in os.environ:  # the agent has cleared it, before any rank could speak
                 watch.clear(job.work)
         stop = ending.enter_context(watch.StopSignal(job.work))
         dog = ending.enter_context(watch.Watchdog(job.work, rank, job.recipe.step_seconds))
-        dog.beat("its start")
+        dog.beat("its start", watch.START_SECONDS)
         training = _set_up(job)
         training.walk(stop, dog)
-        dog.beat("its end")
+        dog.beat("its end", watch.START_SECONDS)
         return training.finish(began)
 
 
@@ -243,7 +243,8 @@ def _set_up(job: Job) -> Training:
         _check_room(job, told.precision, facts)
     barrier()
     chosen = probe.decide(job.work, job.base, recipe, device, {})
-    model = methods.build(job.base, recipe, device, chosen.precision)
+    # DeepSpeed takes what is on the host, and shares it out or moves it.
+    model = methods.build(job.base, recipe, "cpu" if recipe.distributed else device, chosen.precision)
     parameters = sum(p.numel() for p in model.parameters())
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     groups = snapshot.groups(trained, recipe.weight_decay)

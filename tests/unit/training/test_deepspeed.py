@@ -65,7 +65,7 @@ def ranks_of(agent: int) -> list[int]:
 
 
 def test_a_rank_that_hangs_is_killed_and_so_are_the_others(job: MakeJob) -> None:
-    asked = job("a", ranks=2, zero=2, steps=5000, checkpoint_every=1000, step_seconds=30)
+    asked = job("a", ranks=2, zero=2, steps=5000, checkpoint_every=1000, step_seconds=15)
     process = start(asked)
     wait_for(asked.work, progress.FILE, process)
     ranks = ranks_of(process.pid)
