@@ -20,6 +20,9 @@ from pipelines.training import watch
 SHUTDOWN_SECONDS = 5
 """Between SIGTERM and SIGKILL for the peers of a rank that failed: they wait in a collective, and most hear neither."""
 
+AGENT = "RATCHET_TRAINING_AGENT"
+"""Set for ranks that `launch` starts; those of another launcher (srun, a Kubernetes job) have none."""
+
 
 def configs() -> Path:
     """Where the DeepSpeed files are: the site's configs folder."""
@@ -35,6 +38,7 @@ def launch(path: Path, recipe: Recipe, work: Path, threads: int) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main
 
+    os.environ[AGENT] = str(os.getpid())
     os.environ["OMP_NUM_THREADS"] = str(max(1, threads // recipe.ranks))
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"  # the ranks of one host talk over loopback only
     if not torch.cuda.is_available():
@@ -66,12 +70,16 @@ def check_world(recipe: Recipe) -> tuple[int, int]:
 
 def init() -> None:
     """Join the other ranks."""
-    import deepspeed
     import torch
 
-    if not torch.cuda.is_available():
+    cuda = torch.cuda.is_available()
+    if cuda:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
+    else:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
-    deepspeed.init_distributed(dist_backend="nccl" if torch.cuda.is_available() else "gloo", verbose=False)
+    import deepspeed
+
+    deepspeed.init_distributed(dist_backend="nccl" if cuda else "gloo", verbose=False)
 
 
 def engine(model: Any, config: dict[str, Any], groups: list[dict[str, Any]]) -> tuple[Any, Any]:

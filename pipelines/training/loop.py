@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import Conflict, Interrupted
+from pipelines.errors import Conflict, Interrupted, RatchetError
 from pipelines.manifest import sha256, sha256_file, sha256_folder
 from pipelines.recipe_config import deepspeed_config
-from pipelines.training import base_model, checkpoints, deepspeed, methods, probe, progress, schedule, snapshot, watch
+from pipelines.training import base_model, checkpoints, deepspeed, methods, preflight, probe, progress, schedule, snapshot, watch
 from pipelines.training.job import Job, TrainingFacts
 from pipelines.training.training_set import IGNORED, TENSORS, SetFacts, facts_of, write_json
 
@@ -205,14 +205,14 @@ def run(job: Job) -> TrainingFacts | None:
         rank, _ = deepspeed.check_world(job.recipe)
         if rank == 0:
             ending.callback(os.close, _lock(job.work))
-            if not job.recipe.distributed:
+            if deepspeed.AGENT not in os.environ:  # the agent has cleared it, before any rank could speak
                 watch.clear(job.work)
         stop = ending.enter_context(watch.StopSignal(job.work))
         dog = ending.enter_context(watch.Watchdog(job.work, rank, job.recipe.step_seconds))
-        dog.beat("its start")
+        dog.beat("its start", watch.START_SECONDS)
         training = _set_up(job)
         training.walk(stop, dog)
-        dog.beat("its end")
+        dog.beat("its end", watch.START_SECONDS)
         return training.finish(began)
 
 
@@ -239,10 +239,12 @@ def _set_up(job: Job) -> Training:
         deepspeed.init()
     barrier = torch.distributed.barrier if recipe.distributed else _nothing
     if rank == 0:
-        probe.decide(job.work, job.base, recipe, device, _batch(data, rows[: recipe.micro_sequences], device))
+        told = probe.decide(job.work, job.base, recipe, device, _batch(data, rows[: recipe.micro_sequences], device))
+        _check_room(job, told.precision, facts)
     barrier()
     chosen = probe.decide(job.work, job.base, recipe, device, {})
-    model = methods.build(job.base, recipe, device, chosen.precision)
+    # DeepSpeed takes what is on the host, and shares it out or moves it.
+    model = methods.build(job.base, recipe, "cpu" if recipe.distributed else device, chosen.precision)
     parameters = sum(p.numel() for p in model.parameters())
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     groups = snapshot.groups(trained, recipe.weight_decay)
@@ -266,6 +268,21 @@ def _set_up(job: Job) -> Training:
         training.stopped = schedule.out_of_patience(training.history, recipe)
         log.info("goes on after step %d", checkpoint.step)
     return training
+
+
+def _check_room(job: Job, precision: str, facts: SetFacts) -> None:
+    """BadInput when it will not fit. An architecture that cannot be estimated is trained all the same."""
+    recipe = job.recipe.model_copy(update={"precision": precision})
+    share = facts.learned_tokens / (facts.sequences * facts.sequence_tokens)
+    try:
+        told = preflight.estimate(job.base, recipe, learned_share=share, timed=False)
+    except RatchetError:
+        raise
+    except Exception as error:
+        log.warning("no estimate of the memory needed: %s", methods.reason(error))
+        return
+    log.info("memory: %s, of %.2f GB", told.arithmetic(), told.capacity / preflight.GB)
+    preflight.require_fit(told)
 
 
 def _batch(data: dict[str, Any], rows: Sequence[int], device: str) -> dict[str, Any]:

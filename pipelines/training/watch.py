@@ -24,6 +24,8 @@ BUSY = 3
 SEQUENCES = "sequences.json"
 """Of a training set: per sequence, {"examples": [id, ...], "documents": [key, ...]}."""
 
+START_SECONDS = 1800.0
+"""Reading and hashing a large base, and compiling, take longer than a step."""
 _FLOOR = 0.05
 """Nats per token. Near zero a loss of several times its best is noise."""
 
@@ -101,11 +103,12 @@ class Watchdog:
     def __exit__(self, *_: object) -> None:
         self.rest()
 
-    def beat(self, doing: str) -> None:
-        """A step begins: the time starts anew."""
+    def beat(self, doing: str, at_least: float = 0.0) -> None:
+        """A step begins: the time starts anew. `at_least` so many seconds are given it."""
         self.rest()
-        faulthandler.dump_traceback_later(self.seconds + 10, exit=True, file=2)
-        self.timer = threading.Timer(self.seconds, self._bite, (doing,))
+        seconds = max(self.seconds, at_least)
+        faulthandler.dump_traceback_later(seconds + 10, exit=True, file=2)
+        self.timer = threading.Timer(seconds, self._bite, (doing, seconds))
         self.timer.daemon = True
         self.timer.start()
 
@@ -115,9 +118,9 @@ class Watchdog:
             self.timer.cancel()
             faulthandler.cancel_dump_traceback_later()
 
-    def _bite(self, doing: str) -> None:
+    def _bite(self, doing: str, seconds: float) -> None:
         error = Stalled(
-            f"rank {self.rank} did not finish {doing} within {self.seconds:g} s",
+            f"rank {self.rank} did not finish {doing} within {seconds:g} s",
             where="recipe.step_seconds",
             todo="running it again resumes; see the log for where each rank stood, and raise the limit if steps are that slow",
         )

@@ -65,15 +65,15 @@ def ranks_of(agent: int) -> list[int]:
 
 
 def test_a_rank_that_hangs_is_killed_and_so_are_the_others(job: MakeJob) -> None:
-    asked = job("a", ranks=2, zero=2, steps=5000, checkpoint_every=1000, step_seconds=30)
+    asked = job("a", ranks=2, zero=2, steps=5000, checkpoint_every=1000, step_seconds=15)
     process = start(asked)
     wait_for(asked.work, progress.FILE, process)
     ranks = ranks_of(process.pid)
     assert len(ranks) == 2
     os.kill(ranks[1], signal.SIGSTOP)
     stopped = time.monotonic()
-    assert process.wait(timeout=120) == Stalled.exit_code
-    assert time.monotonic() - stopped < 60
+    assert process.wait(timeout=200) == Stalled.exit_code
+    assert time.monotonic() - stopped < 150
     assert "rank 0 did not finish step" in (asked.work / "fault.json").read_text()
     assert not any(Path(f"/proc/{pid}").exists() for pid in ranks)
 
@@ -83,7 +83,7 @@ def test_sigterm_to_the_agent_stops_the_ranks_at_one_step(job: MakeJob) -> None:
     process = start(asked)
     wait_for(asked.work, progress.FILE, process)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=60) == Interrupted.exit_code
+    assert process.wait(timeout=200) == Interrupted.exit_code
     assert list(asked.work.glob("checkpoint-??????/rank-1.safetensors"))
 
 
