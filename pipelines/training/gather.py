@@ -60,8 +60,8 @@ def gather(
 
 def _drawn(documents: list[Document], domain: DomainConfig, count: int) -> tuple[list[Example], str]:
     """By the domain's question rules; without any, why: a domain may live on the other kinds."""
-    if not domain.task.rules:
-        return [], "the domain has no question rules"
+    if domain.task.kind != "grounded_extraction" or not domain.task.rules:
+        return [], "the domain has no question rules for its task"
     try:
         return examples.make(documents, domain, exclude_keys=set(), seed=domain.recipe.seed, count=count), ""
     except ConfigError:

@@ -22,6 +22,7 @@ from pipelines.state.database import reading, transaction
 from pipelines.state.models import Approval, Artifact, ManifestRow, now
 from pipelines.steps import erase as erasing
 from pipelines.steps import ingest, plan, publish, release
+from pipelines.training import tokens
 
 ANN, BOB = "Annabel Quistgaard", "Roberto Vantongeren"
 
@@ -176,7 +177,10 @@ def test_examples_of_a_run_that_failed_before_its_artifact_go_too(site: Settings
     body = {"inputs": {"version": "MedNotes_v1.0"}, "outputs": {"path": "examples/x"}}
     with transaction(site) as session:
         session.add(ManifestRow(hash="0" * 64, step="examples", domain="clinical", body=body))
+    kept = tokens.folder_of(site, "clinical")
+    kept.mkdir(parents=True)
     assert "examples/x" in erasing.erase(site, sealed(tmp_path), actor="os:warden")["removed_now"]
+    assert not kept.exists()  # tokens can be read back
     assert not folder.exists()
 
 

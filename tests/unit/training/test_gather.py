@@ -17,7 +17,7 @@ from pipelines.examples_config import Examples, Pairs, Pretrain
 from pipelines.training import example, gather, people, structure
 from pipelines.training.example import Example
 
-from .conftest import RULE, document, domain_of
+from .conftest import RULE, TEXTS, document, domain_of
 from .test_split import golden
 
 LAW = [
@@ -80,7 +80,7 @@ def test_an_arrival_leaves_the_examples_of_the_others_mostly_as_they_were() -> N
 
 
 def paired(kind: str = "dialogue_note") -> DomainConfig:
-    made = domain(pairs=Pairs(given="dialogue", wanted="note", ask="Section {title}"))
+    made = domain(rules=(RULE,), pairs=Pairs(given="dialogue", wanted="note", ask="Section {title}"))
     sources = made.sources.model_copy(update={"text": ("dialogue", "note"), "named_columns": True})
     return made.model_copy(update={"sources": sources, "task": made.task.model_copy(update={"kind": kind})})
 
@@ -88,7 +88,7 @@ def paired(kind: str = "dialogue_note") -> DomainConfig:
 @pytest.mark.parametrize("kind", ["dialogue_note", "chat"])
 def test_pairs_come_from_the_named_columns(tmp_path: Path, kind: str) -> None:
     text = "dialogue:\nDoctor: Any pain?\n\nPatient: No  pain.\nnote:\nNo pain.\nnote:\nStill the note."
-    rows = [written("n-1", "HPI", text), written("n-2", "HPI", "dialogue:\nDoctor: Hello?")]
+    rows = [document("r-1", TEXTS[0]), written("n-1", "HPI", text), written("n-2", "HPI", "dialogue:\nDoctor: Hello?")]
     gather.gather(rows, paired(kind), [], [], tmp_path)
     (made,) = example.read(tmp_path / example.FILE)
     assert made.passages == ("Doctor: Any pain?", "Patient: No pain.")

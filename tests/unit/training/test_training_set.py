@@ -84,3 +84,35 @@ def test_too_long_examples_are_counted(made: list[examples.Example], base: str, 
     assert not (tmp_path / "t").exists()
     with pytest.raises(BadInput, match="not a finished training set"):
         training_set.facts_of(tmp_path / "t")
+
+
+def test_other_kinds_learn_the_note_and_the_text_itself(base: str, settings: Settings) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer, prompt = AutoTokenizer.from_pretrained(base), Prompt.load("dialogue_note/v1", settings)
+    note = examples.Example(
+        "x", ("Doctor: Any pain?", "Patient: No."), "HPI", "No pain.\nDoing well.", None, "pairs", (), kind="dialogue_note"
+    )
+    ids, labels = training_set.encode(note, tokenizer, prompt)
+    learned = [label for label in labels if label != training_set.IGNORED]
+    assert tokenizer.decode(learned) == " No pain.\nDoing well.</s>"
+    assert tokenizer.decode(ids[1 : -len(learned)]) == "Doctor: Any pain?\nPatient: No.\nHPI\nNote:"
+    text = examples.Example("y", ("The fee is 5.",), "", None, None, "pretrain", (), kind="pretrain")
+    ids, labels = training_set.encode(text, tokenizer, prompt)
+    assert tokenizer.decode(ids) == "<s>The fee is 5.</s>"
+    # The first token's label would be learned from the last token of the example before it.
+    assert labels == [training_set.IGNORED, *ids[1:]]
+
+
+def test_a_fresh_example_is_tokenised_alone_and_the_tensors_are_the_same(
+    made: list[examples.Example], base: str, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompt, fresh = Prompt.load(PROMPT, settings), []
+    encode_all = training_set.encode_all
+    monkeypatch.setattr(training_set, "encode_all", lambda some, *rest: fresh.extend(some) or encode_all(some, *rest))
+    training_set.build(made[:-1], RECIPE, base, prompt, tmp_path / "before", cache=tmp_path / "cache")
+    assert fresh == made[:-1]
+    training_set.build(made, RECIPE, base, prompt, tmp_path / "after", cache=tmp_path / "cache")
+    assert fresh == made
+    training_set.build(made, RECIPE, base, prompt, tmp_path / "without")
+    assert sha256_folder(tmp_path / "after") == sha256_folder(tmp_path / "without")
