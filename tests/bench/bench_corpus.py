@@ -72,7 +72,7 @@ def measure(folder: Path, size: int) -> dict[str, Any]:
     domain = load_domain("regulatory", settings)
     migrate(settings)
     began = time.perf_counter()
-    versions = [_fill(settings, domain, size)]
+    versions = [fill(settings, domain, size)]
     filled = time.perf_counter() - began
     new = [_arrive(settings, domain, versions, [doc(size + turn * PER_ARRIVAL + n) for n in range(PER_ARRIVAL)]) for turn in range(TURNS)]
     draw = random.Random(size)  # noqa: S311
@@ -98,7 +98,7 @@ def measure(folder: Path, size: int) -> dict[str, Any]:
     }
 
 
-def _fill(settings: Settings, domain: DomainConfig, size: int) -> str:
+def fill(settings: Settings, domain: DomainConfig, size: int) -> str:
     """Synthetic rows into the table and the ledger, and the version over them. The index of places is made here too."""
     from pipelines.corpus.amendments import Row
 
