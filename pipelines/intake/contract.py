@@ -4,29 +4,42 @@ Expectations are named in the domain's YAML by their class. They see one row per
 source, withdrawn, words. Blank key, title and text are null; a withdrawn record has the text "" and no word count, so that rules
 about text leave repeals alone.
 
-Nothing written here holds a cell of the data, which is not masked yet: results are counts and places, and the HTML is made from those,
-not by Data Docs, which show the unexpected values.
+Nothing written here holds a cell of the data, which is not masked yet. What is kept of a result is on a list: counts, percentages,
+places. The Data Docs page is made from those.
 """
 
 from __future__ import annotations
 
 import difflib
-import html
 import json
+import math
 import os
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from numbers import Integral, Real
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from pipelines.config import DomainConfig, Expectation
 from pipelines.errors import ConfigError
+from pipelines.intake import data_docs
+from pipelines.intake.data_docs import Checked
 from pipelines.intake.records import RawRecord
 
 COLUMNS = ("key", "title", "text", "valid_from", "source", "withdrawn", "words")
 SHOWN_PLACES = 20
+_COUNTS = (
+    "element_count", "missing_count", "missing_percent", "unexpected_count", "unexpected_percent", "unexpected_percent_total",
+    "unexpected_percent_nonmissing",
+)  # fmt: skip
+_OBSERVE_A_COUNT = (
+    "expect_column_proportion_of_non_null_values_to_be_between", "expect_column_proportion_of_unique_values_to_be_between",
+    "expect_column_unique_value_count_to_be_between", "expect_table_column_count_to_be_between", "expect_table_column_count_to_equal",
+    "expect_table_row_count_to_be_between", "expect_table_row_count_to_equal",
+)  # fmt: skip
+"""Whose observed value is never a cell, as a minimum or the commonest value is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +51,6 @@ class Breach:
     text: str
     rows: int
     places: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class _Checked:
-    expectation: str
-    column: str
-    args: Mapping[str, Any]
-    success: bool
-    rows: int
-    unexpected: int
-    fault: str
-    places: tuple[str, ...]
 
 
 def check(records: Iterable[RawRecord], domain: DomainConfig, out: Path) -> list[Breach]:
@@ -95,7 +96,7 @@ def _expectation(gx: ModuleType, given: Expectation, where: str) -> Any:
         raise ConfigError(f"{given.type} does not take these arguments: {line}", where=where, todo="mend the arguments") from None
 
 
-def _validate(gx: ModuleType, records: list[RawRecord], expectations: list[Any]) -> list[_Checked]:
+def _validate(gx: ModuleType, records: list[RawRecord], expectations: list[Any]) -> list[Checked]:
     import pandas  # type: ignore[import-untyped]
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
@@ -122,69 +123,59 @@ def _row(record: RawRecord) -> dict[str, object]:
     }
 
 
-def _checked(one: Any, records: list[RawRecord]) -> _Checked:
-    """What may be kept of a result: counts, places, and of an exception its kind alone."""
+def _checked(one: Any, records: list[RawRecord]) -> Checked:
+    """What may be kept of a result: counts, places, and of an exception that there was one."""
     facts: Mapping[str, Any] = one.result or {}
     config = one.expectation_config
     raised = one.exception_info or {}
     raised = [raised] if "raised_exception" in raised else list(raised.values())
-    fault = next((str(info.get("exception_message", "")) for info in raised if info.get("raised_exception")), "")
     indexes = [index for index in facts.get("unexpected_index_list") or () if isinstance(index, int) and 0 <= index < len(records)]
-    count = facts.get("unexpected_count")
-    args = {name: value for name, value in config.kwargs.items() if name not in ("batch_id", "result_format", "column")}
-    return _Checked(
-        expectation="".join(part.capitalize() for part in config.type.split("_")),
+    kept = (*_COUNTS, "observed_value") if config.type in _OBSERVE_A_COUNT else _COUNTS
+    counts = {name: value for name in kept if (value := _number(facts.get(name))) is not None}
+    return Checked(
+        expectation=config.type,
         column=str(config.kwargs.get("column", "")),
-        args=args,
+        args={name: value for name, value in config.kwargs.items() if name not in ("batch_id", "result_format", "column")},
         success=bool(one.success),
         rows=len(records),
-        unexpected=int(count) if isinstance(count, int) else 0,
-        fault="it could not be evaluated" if fault else "",
+        unexpected=int(counts.get("unexpected_count", 0)),
+        fault="it could not be evaluated" if any(info.get("raised_exception") for info in raised) else "",
         places=tuple(records[index].place for index in indexes[:SHOWN_PLACES]),
+        counts=counts,
     )
 
 
-def _breach(one: _Checked) -> Breach:
+def _number(value: object) -> float | None:
+    """A plain number, also of NumPy's; nothing for anything else, NaN included, which JSON has no word for."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+        return None
+    return int(value) if isinstance(value, Integral) else float(value)
+
+
+def _breach(one: Checked) -> Breach:
+    name = _class_name(one)
     subject = f"column {one.column!r}" if one.column else "the table"
     said = f"{one.unexpected} of {one.rows} rows" if one.unexpected else one.fault or f"{one.rows} rows"
     near = f", first at {one.places[0]}" if one.places and one.places[0] else ""
-    return Breach(one.expectation, one.column, f"{one.expectation} on {subject}: {said}{near}", one.unexpected, one.places)
+    return Breach(name, one.column, f"{name} on {subject}: {said}{near}", one.unexpected, one.places)
 
 
-def _write(out: Path, domain: DomainConfig, rows: int, checked: list[_Checked]) -> None:
+def _class_name(one: Checked) -> str:
+    return "".join(part.capitalize() for part in one.expectation.split("_"))
+
+
+def _write(out: Path, domain: DomainConfig, rows: int, checked: list[Checked]) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    success = all(one.success for one in checked)
     body = {
         "domain": domain.domain,
         "contract_version": domain.contract_version,
         "rows": rows,
-        "success": success,
-        "expectations": [asdict(one) for one in checked],
+        "success": all(one.success for one in checked),
+        "expectations": [asdict(one) | {"expectation": _class_name(one)} for one in checked],
     }
     _replace(out / "contract.json", json.dumps(body, indent=2, ensure_ascii=False, default=str))
-    lines = "\n".join(_html_row(one) for one in checked)
     title = f"Data contract of {domain.domain}, version {domain.contract_version}"
-    _replace(
-        out / "contract.html",
-        f"""<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>
-<style>body{{font:15px system-ui;margin:2rem;max-width:70rem}}td,th{{text-align:left;padding:.3rem .8rem;border-bottom:1px solid #ddd}}
-.no{{color:#a00}}.yes{{color:#060}}</style>
-<h1>{html.escape(title)}</h1>
-<p>{rows} records: <b class="{"yes" if success else "no"}">{"holds" if success else "does not hold"}</b>. Values are never shown here.</p>
-<table><tr><th>expectation<th>column<th>arguments<th>result<th>rows against it<th>first places</tr>
-{lines}
-</table></html>
-""",
-    )
-
-
-def _html_row(one: _Checked) -> str:
-    result = '<td class="yes">holds' if one.success else '<td class="no">' + html.escape(one.fault or "does not hold")
-    args = json.dumps(dict(one.args), ensure_ascii=False, default=str)
-    cells = (one.expectation, one.column, args)
-    places = html.escape(", ".join(one.places[:5]))
-    return "<tr>" + "".join(f"<td>{html.escape(cell)}" for cell in cells) + f"{result}<td>{one.unexpected}<td>{places}</tr>"
+    _replace(out / "contract.html", data_docs.page(title, rows, checked))
 
 
 def _replace(path: Path, text: str) -> None:

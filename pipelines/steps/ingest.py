@@ -18,7 +18,7 @@ from pipelines.state import held, ledger
 from pipelines.state.database import reading, transaction
 from pipelines.state.models import Arrival
 
-PREPARE_VERSION = 4
+PREPARE_VERSION = 5
 
 
 def unclaimed(settings: Settings, domain: str) -> int:

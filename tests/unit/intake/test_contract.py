@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,44 @@ def test_breaches_say_column_count_and_place_and_no_value(tmp_path: Path) -> Non
     assert "row of 1" in next(breach.text for breach in breaches if breach.column == "text")
     written = "".join(path.read_text() for path in tmp_path.iterdir())
     assert "Lindqvist" not in written and "Lindqvist" not in str(breaches)
+
+
+SECRET = "Lindqvist"
+KINDS = (
+    ("ExpectColumnValuesToMatchRegex", {"column": "text", "regex": "^(?!<script>)x$"}),
+    ("ExpectColumnValuesToMatchRegex", {"column": "text", "regex": "("}),  # raises
+    ("ExpectColumnValuesToBeInSet", {"column": "key", "value_set": ["a"]}),
+    ("ExpectColumnValuesToBeUnique", {"column": "title"}),
+    ("ExpectColumnValueLengthsToBeBetween", {"column": "text", "max_value": 3}),
+    ("ExpectColumnMaxToBeBetween", {"column": "text", "max_value": 2}),  # raises, and quotes the cell
+    ("ExpectColumnMinToBeBetween", {"column": "valid_from", "min_value": "2999-01-01"}),  # observes a cell
+    ("ExpectColumnDistinctValuesToBeInSet", {"column": "text", "value_set": ["a"]}),
+    ("ExpectColumnMostCommonValueToBeInSet", {"column": "title", "value_set": ["n"]}),
+    ("ExpectColumnPairValuesToBeEqual", {"column_A": "key", "column_B": "text"}),
+    ("ExpectCompoundColumnsToBeUnique", {"column_list": ["title", "source"]}),
+    ("ExpectTableRowCountToBeBetween", {"min_value": 7}),
+)
+
+
+def test_no_cell_is_written_whatever_kind_of_expectation_fails(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    day = "1931-02-17"
+    records = [RawRecord(f"{SECRET}-{n}", SECRET, f"{SECRET} {n}", day, SECRET, False, (), f"row {n}<script>") for n in range(3)]
+    breaches = contract.check(records, _domain(*KINDS), tmp_path)
+    assert len(breaches) == len(KINDS), "each of them fails"
+    page, report = ((tmp_path / name).read_text(encoding="utf-8") for name in ("contract.html", "contract.json"))
+    for kept in (page, report, str(breaches), caplog.text):
+        assert SECRET not in kept and day not in kept
+    assert page.count("it could not be evaluated") == 2
+    # What a steward needs is there: counts, percentages, places, and the observed number of rows.
+    assert "100% of 3 total rows" in page and "row 0&lt;script&gt;" in page and "values must match this regular expression" in page
+    assert re.search(r">\s*3\s*<", page)
+
+
+def test_the_page_is_great_expectations_own_and_needs_no_other_host_and_no_script(tmp_path: Path) -> None:
+    contract.check([_record("a", "x")], _domain(*KINDS), tmp_path)
+    page = (tmp_path / "contract.html").read_text(encoding="utf-8")
+    assert "Evaluated Expectations" in page and "ge-section" in page
+    assert not re.search(r"https?:|//|<script|<link|<iframe|@import|url\(|href=\"(?!#)|\son\w+=", page)
 
 
 def test_unknown_expectation_column_or_argument_is_a_config_error(tmp_path: Path) -> None:
