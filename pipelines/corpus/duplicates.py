@@ -63,9 +63,10 @@ def compare(settings: Settings, domain: DomainConfig, documents: Sequence[Docume
     found = Linking()
     if not documents:
         return found
+    signed = [_signed(row, domain) for row in documents]
     with reading(settings) as session:
-        known = {row.key: row for row in _rows(session, domain.domain, TextSignature.key, {row.key for row in documents})}
-        _compare(session, domain, documents, known, found)
+        known = {row.key: row for row in _rows(session, domain.domain, TextSignature.key, {row.key for row in signed})}
+        _compare(session, domain, signed, known, found)
         latest = {key: sign for key, sign in found.signs.items() if sign.linked_to is None}
         changed = {key for key, sign in latest.items() if key in known and known[key].text != sign.text and known[key].linked_to is None}
         own = [known[key] for key in latest if key in known and known[key].linked_to is not None]
@@ -74,25 +75,41 @@ def compare(settings: Settings, domain: DomainConfig, documents: Sequence[Docume
     return found
 
 
-def _compare(
-    session: Session, domain: DomainConfig, documents: Sequence[Document], known: dict[str, TextSignature], found: Linking
-) -> None:
+@dataclass(frozen=True, slots=True)
+class _Signed:
+    """What is compared of a document: its text is not kept."""
+
+    key: str
+    valid_from: str
+    text: str
+    """Hash of its text."""
+    compared: bool
+    """Whether it is long enough to be linked."""
+    sketch: Signature | None
+
+
+def _signed(row: Document, domain: DomainConfig) -> _Signed:
     config = domain.screen.duplicates
-    texts = [_text(row) for row in documents]
+    compared = not row.withdrawn and len(row.text.split()) >= config.min_words
+    sketch = near.signature(row.text) if compared and config.near != "off" else None
+    return _Signed(row.key, row.valid_from, _text(row), compared, sketch)
+
+
+def _compare(session: Session, domain: DomainConfig, documents: Sequence[_Signed], known: dict[str, TextSignature], found: Linking) -> None:
+    config = domain.screen.duplicates
     times = Counter(row.key for row in documents)
-    compared = [place for place, row in enumerate(documents) if not row.withdrawn and len(row.text.split()) >= config.min_words]
-    sketches = {place: near.signature(documents[place].text) for place in compared} if config.near != "off" else {}
-    moving = {row.key for place, row in enumerate(documents) if row.key in known and known[row.key].text != texts[place]}
+    moving = {row.key for row in documents if row.key in known and known[row.key].text != row.text}
     equal: dict[str, list[Sign]] = {}
-    for held in _rows(session, domain.domain, TextSignature.text, {texts[place] for place in compared}):
+    for held in _rows(session, domain.domain, TextSignature.text, {row.text for row in documents if row.compared}):
         if held.linked_to is None and held.key not in moving:
             equal.setdefault(held.text, []).append(_sign(held))
-    like = _Like(session, domain.domain, sketches, moving)
+    like = _Like(session, domain.domain, [row.sketch for row in documents if row.sketch is not None], moving)
     for place in sorted(range(len(documents)), key=lambda one: (documents[one].valid_from, one)):
-        row, text, sketch = documents[place], texts[place], sketches.get(place)
+        row = documents[place]
+        text, sketch = row.text, row.sketch
         before = known.get(row.key)
         sign = Sign(row.key, text, row.valid_from, sketch)
-        if place in compared:
+        if row.compared:
             twin, score = _twin(equal.get(text, ()), row), 1.0
             if twin is None and sketch is not None:
                 twin, score = like.best(row, sketch, config.similarity)
@@ -122,7 +139,7 @@ def _keep(signs: dict[str, Sign], sign: Sign, before: TextSignature | None) -> N
         signs[sign.key] = sign
 
 
-def _twin(candidates: Iterable[Sign], row: Document) -> Sign | None:
+def _twin(candidates: Iterable[Sign], row: _Signed) -> Sign | None:
     """The key that has had the text for longest, if it had it when this document begins."""
     fitting = [one for one in candidates if one.key != row.key and one.valid_from <= row.valid_from]
     return min(fitting, key=lambda one: (one.valid_from, one.key), default=None)
@@ -131,11 +148,11 @@ def _twin(candidates: Iterable[Sign], row: Document) -> Sign | None:
 class _Like:
     """Keys that share a band with a text of this arrival."""
 
-    def __init__(self, session: Session, domain: str, sketches: dict[int, Signature], moving: set[str]) -> None:
+    def __init__(self, session: Session, domain: str, sketches: list[Signature], moving: set[str]) -> None:
         self._buckets: dict[int, list[Sign]] = {}
         if not sketches:
             return
-        wanted = {band for sketch in sketches.values() for band in near.bands(sketch)}
+        wanted = {band for sketch in sketches for band in near.bands(sketch)}
         hits = [row for part in _parts(wanted) for row in session.scalars(select(SignatureBand).where(
             SignatureBand.domain == domain, SignatureBand.band.in_(part)))]  # fmt: skip
         signs = {row.key: _sign(row) for row in _rows(session, domain, TextSignature.key, {hit.key for hit in hits})}
@@ -143,7 +160,7 @@ class _Like:
             if hit.key not in moving and (sign := signs.get(hit.key)) is not None and sign.linked_to is None:
                 self._buckets.setdefault(hit.band, []).append(sign)
 
-    def best(self, row: Document, sketch: Signature, threshold: float) -> tuple[Sign | None, float]:
+    def best(self, row: _Signed, sketch: Signature, threshold: float) -> tuple[Sign | None, float]:
         """The most similar at or above the threshold."""
         candidates = {one.key: one for band in near.bands(sketch) for one in self._buckets.get(band, ())[:_MOST]}
         scored = [

@@ -106,7 +106,9 @@ def fill(settings: Settings, domain: DomainConfig, size: int) -> str:
     version = f"{domain.dataset}_v1.0"
     for start in range(0, size, 50_000):
         rows = [Row(doc(number)) for number in range(start, min(start + 50_000, size))]
-        table.replace(opened, "main", [], table.to_arrow(rows, lambda: 1 / 0, seal=False), {})  # type: ignore[arg-type, return-value]
+        stored = table.in_order(table.to_arrow(rows, lambda: 1 / 0, seal=False))  # type: ignore[arg-type, return-value]
+        pieces = [table.write(opened, stored.slice(at, table.ROWS_PER_FILE)) for at in range(0, len(stored), table.ROWS_PER_FILE)]
+        table.replace(opened, "main", [], pieces, {})
         opened.refresh()
         with transaction(settings) as session:
             for at in range(0, len(rows), PER_ARRIVAL):

@@ -1,7 +1,7 @@
-"""The way of an arrival through the real steps: `python -m tests.bench.bench_ingest FOLDER [--json OUT] [--mb 5 20 80] [--corpus 1000 ...]`.
+"""The way of an arrival through the real steps: `python -m tests.bench.bench_ingest FOLDER [--json OUT] [--mb 5 20 80] [--corpus 1000]`.
 
-arrivals  `ingest.claim`, `prepare` and `publish.publish` of generated JSON lines in a fresh site, once per size and privacy profile, each in
-          a process of its own: documents/s, seconds of wall and processor by part, and the peak of resident memory against the arrival's size
+arrivals  `ingest.claim`, `prepare` and `publish.publish` of generated JSON lines in a fresh site, once per size and privacy profile, each
+          in a process of its own: documents/s, seconds of wall and processor by part, and the peak of resident memory against the size
 corpus    the same steps for 100 documents into a corpus that holds so many already: all new, and 90 new with 10 that supersede others
 
 Seconds of the processor are of this process and its children: on a busy machine they say more than the wall's. Nothing here is asserted.

@@ -195,7 +195,7 @@ def test_an_arrival_of_everything_that_goes_wrong_accounts_for_all_of_it(tmp_pat
         (folder / name).write_bytes(content)
     landing.seal(folder, uploader="steward", source="test", effective="2014-01-01")
     found = extract.extract(folder, _domain(), "2014-01-01")
-    assert {record.key for record, _ in found.records} == {"a good note", "r1", "r3", "j1", "j3", "scan"}
+    assert {record.key for record in found.records} == {"a good note", "r1", "r3", "j1", "j3", "scan"}
     assert len(found.records) + len(found.refusals) == sum(count for _, count in delivered.values())
     assert all(line.reason and len(line.file) <= 27 for line in found.refusals)
     assert len(children) == 1
