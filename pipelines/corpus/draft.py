@@ -16,10 +16,12 @@ from pipelines.corpus import table as tables
 from pipelines.corpus.amendments import Row, fold, replaced
 from pipelines.corpus.documents import Document, Place, digest, lanes, shifted
 from pipelines.corpus.places import Places
-from pipelines.corpus.spool import BATCH_CHARACTERS, batches
+from pipelines.corpus.spool import batches
 
 _FILES = 16
 """Data files that are kept in memory after they were read: what an ordinary arrival touches is read once."""
+_FILE_BYTES = 64_000_000
+"""A file of long texts has fewer rows than others."""
 _Origin = tuple[str, str, tuple[str, ...], bool]
 """Key, content, subjects and whether it is erased: documents that agree in these have the same text, encrypted for the same people."""
 
@@ -50,8 +52,8 @@ class Draft:
     def written(self, *, seal: bool) -> Iterator[Any]:
         """The fresh rows as they are stored, a table per new file."""
         full = (replace(row, document=self._full(row.document)) for row in self.fresh)
-        for batch in batches(full, lambda row: len(row.document.text), tables.ROWS_PER_FILE):
-            yield from _pieces([tables.to_arrow(batch, self._keys, seal=seal)])
+        some = batches(full, lambda row: len(row.document.text), tables.ROWS_PER_FILE)
+        return _pieces(tables.to_arrow(batch, self._keys, seal=seal) for batch in some)
 
     def _full(self, row: Document) -> Document:
         there = self._texts[_origin(row)]()
@@ -150,7 +152,7 @@ def _pieces(stored: Iterable[Any]) -> Iterator[Any]:
     held = tables.schema().empty_table()
     for one in stored:
         held = pa.concat_tables([held, one])
-        while len(held) >= tables.ROWS_PER_FILE or held.nbytes > BATCH_CHARACTERS:
+        while len(held) >= tables.ROWS_PER_FILE or held.nbytes > _FILE_BYTES:
             yield tables.in_order(held.slice(0, tables.ROWS_PER_FILE))
             held = held.slice(tables.ROWS_PER_FILE)
     if len(held):

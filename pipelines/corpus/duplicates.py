@@ -23,7 +23,7 @@ from pipelines.corpus import near
 from pipelines.corpus.chain import part_of
 from pipelines.corpus.documents import FOREVER, Document
 from pipelines.manifest import sha256
-from pipelines.state.database import reading, transaction
+from pipelines.state.database import insert_all, reading, transaction
 from pipelines.state.models import Arrival, ChainLink, SignatureBand, TextSignature
 
 if TYPE_CHECKING:
@@ -152,13 +152,15 @@ class _Like:
         self._buckets: dict[int, list[Sign]] = {}
         if not sketches:
             return
-        wanted = {band for sketch in sketches for band in near.bands(sketch)}
-        hits = [row for part in _parts(wanted) for row in session.scalars(select(SignatureBand).where(
-            SignatureBand.domain == domain, SignatureBand.band.in_(part)))]  # fmt: skip
+        bands, shared = near.distinct_bands(sketches)
+        hits = [row for start in range(0, len(bands), _MOST) for row in session.scalars(select(SignatureBand).where(
+            SignatureBand.domain == domain, SignatureBand.band.in_(bands[start : start + _MOST].tolist())))]  # fmt: skip
+        # A band that only one text has leads nowhere.
+        self._buckets = {band: [] for band in shared | {hit.band for hit in hits}}
         signs = {row.key: _sign(row) for row in _rows(session, domain, TextSignature.key, {hit.key for hit in hits})}
         for hit in hits:
             if hit.key not in moving and (sign := signs.get(hit.key)) is not None and sign.linked_to is None:
-                self._buckets.setdefault(hit.band, []).append(sign)
+                self._buckets[hit.band].append(sign)
 
     def best(self, row: _Signed, sketch: Signature, threshold: float) -> tuple[Sign | None, float]:
         """The most similar at or above the threshold."""
@@ -173,8 +175,9 @@ class _Like:
 
     def add(self, sign: Sign) -> None:
         """A text of this arrival that is stored."""
-        for band in near.bands(sign.sketch) if sign.sketch is not None else ():
-            self._buckets.setdefault(band, []).append(sign)
+        for band in _bands(sign):
+            if band in self._buckets:
+                self._buckets[band].append(sign)
 
 
 def enter(session: Session, domain: str, arrival_id: str, linking: Linking) -> None:
@@ -190,16 +193,20 @@ def _enter(session: Session, domain: str, signs: dict[str, Sign], owners: dict[s
     for part in _parts(signs):
         session.execute(delete(SignatureBand).where(SignatureBand.domain == domain, SignatureBand.key.in_(part)))
         session.execute(delete(TextSignature).where(TextSignature.domain == domain, TextSignature.key.in_(part)))
-    rows: list[Any] = []
-    for sign in signs.values():
-        sketch = None if sign.sketch is None else sign.sketch.astype("<u4").tobytes()
-        owner = owners.get(sign.key, arrival_id)
-        rows.append(TextSignature(domain=domain, key=sign.key, arrival_id=owner, text=sign.text, valid_from=sign.valid_from,
-                                  sketch=sketch, linked_to=sign.linked_to))  # fmt: skip
-        if sign.sketch is not None and sign.linked_to is None:
-            rows += [SignatureBand(domain=domain, band=band, key=sign.key) for band in set(near.bands(sign.sketch))]
-    session.add_all(rows)
-    session.flush()
+    insert_all(session, TextSignature, (_row(domain, sign, owners.get(sign.key, arrival_id)) for sign in signs.values()))
+    stored = (sign for sign in signs.values() if sign.linked_to is None)
+    bands = ({"domain": domain, "band": band, "key": sign.key} for sign in stored for band in _bands(sign))
+    insert_all(session, SignatureBand, bands)
+
+
+def _row(domain: str, sign: Sign, owner: str) -> dict[str, Any]:
+    sketch = None if sign.sketch is None else sign.sketch.astype("<u4").tobytes()
+    return {"domain": domain, "key": sign.key, "arrival_id": owner, "text": sign.text, "valid_from": sign.valid_from,
+            "sketch": sketch, "linked_to": sign.linked_to}  # fmt: skip
+
+
+def _bands(sign: Sign) -> set[int]:
+    return set(near.bands(sign.sketch)) if sign.sketch is not None else set()
 
 
 def is_empty(settings: Settings, domain: str) -> bool:

@@ -17,7 +17,7 @@ from pipelines.corpus.chain import Link, part_of
 from pipelines.corpus.documents import Document, document
 from pipelines.corpus.spool import Picked, Spool
 from pipelines.corpus.staging import Chained, Staged
-from pipelines.errors import MaskingFailed
+from pipelines.errors import ArrivalRefused, MaskingFailed
 from pipelines.intake import landing, reader
 from pipelines.intake.records import RawRecord, Refusal
 from pipelines.masking.mask import Masked, Masker
@@ -42,7 +42,10 @@ class Extracted:
 
 
 def extract(folder: Path, domain: DomainConfig, effective: str) -> Extracted:
-    """Verify the seal and read every file. ArrivalRefused when the seal does not hold; a bad file or record is a line, not an error."""
+    """Verify the seal and read every file. A bad file or record is a line, not an error.
+
+    ArrivalRefused when the seal does not hold, or the arrival has more documents than the domain takes at once.
+    """
     seal = landing.verify(folder)
     records = Spool[RawRecord](folder.parent, asdict, _record)
     found = Extracted(folder.parent, records)
@@ -55,6 +58,9 @@ def extract(folder: Path, domain: DomainConfig, effective: str) -> Extracted:
                 elif (item.key, item.valid_from, item.amends) in seen:
                     reason = "this arrival holds another text of the same key and date before it"
                     found.refusals.append(Line(file.file_id, item.place, "refused", reason=reason))
+                elif len(records) == domain.sources.limits.documents:
+                    what = f"it holds more than {len(records)} documents (sources.limits.documents)"
+                    raise ArrivalRefused(what, where=folder.name, todo="deliver it in parts")
                 else:
                     seen.add((item.key, item.valid_from, item.amends))
                     records.append(replace(item, file=file.file_id))
