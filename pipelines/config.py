@@ -115,6 +115,7 @@ Format = Literal[
 class Limits(Strict):
     """What one delivered file may cost. What goes beyond is refused with the limit in the reason; the other files go on."""
 
+    documents: int = Field(250_000, ge=1, description="of one arrival, which is refused whole beyond: its account is held in memory")
     record_mb: float = Field(10.0, gt=0, description="text of one record")
     depth: int = Field(64, ge=4, le=200, description="nesting of XML, JSON and Markdown")
     pages: int = Field(5_000, ge=1, description="pages of one PDF")

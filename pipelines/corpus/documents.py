@@ -135,11 +135,14 @@ def as_of(documents: Iterable[Document], day: str) -> list[Document]:
 
 
 def faults(documents: Iterable[Document]) -> list[str]:
-    """Everything that must not be in a dataset version, one line each; empty when it is sound. Names keys, never text."""
+    """Everything that must not be in a dataset version, one line each; empty when it is sound. Names keys, never text.
+
+    Of each document only its key and dates are kept in memory.
+    """
     found: list[str] = []
-    by_key: dict[str, list[Document]] = {}
+    by_key: dict[str, list[tuple[str, str]]] = {}
     for row in documents:
-        by_key.setdefault(row.key, []).append(row)
+        by_key.setdefault(row.key, []).append((row.valid_from, row.valid_to))
         if not row.erased and row.content != content_of(row.key, row.title, row.text):
             found.append(f"{row.key}: the content hash is wrong")
         if row.withdrawn and row.text:
@@ -148,11 +151,10 @@ def faults(documents: Iterable[Document]) -> list[str]:
             found.append(f"{row.key}: the text is empty")
         if not row.valid_from < row.valid_to:
             found.append(f"{row.key}: holds from {row.valid_from} to {row.valid_to}")
-    for key, rows in by_key.items():
-        rows.sort(key=lambda row: row.valid_from)
-        for earlier, later in pairwise(rows):
-            if earlier.valid_from == later.valid_from:
-                found.append(f"{key}: two texts from {later.valid_from}")
-            elif earlier.valid_to > later.valid_from:
-                found.append(f"{key}: the text of {earlier.valid_from} overlaps that of {later.valid_from}")
+    for key, days in by_key.items():
+        for (begin, end), (next_begin, _) in pairwise(sorted(days)):
+            if begin == next_begin:
+                found.append(f"{key}: two texts from {begin}")
+            elif end > next_begin:
+                found.append(f"{key}: the text of {begin} overlaps that of {next_begin}")
     return found

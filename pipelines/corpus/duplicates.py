@@ -23,7 +23,7 @@ from pipelines.corpus import near
 from pipelines.corpus.chain import part_of
 from pipelines.corpus.documents import FOREVER, Document
 from pipelines.manifest import sha256
-from pipelines.state.database import reading, transaction
+from pipelines.state.database import insert_all, reading, transaction
 from pipelines.state.models import Arrival, ChainLink, SignatureBand, TextSignature
 
 if TYPE_CHECKING:
@@ -63,9 +63,10 @@ def compare(settings: Settings, domain: DomainConfig, documents: Sequence[Docume
     found = Linking()
     if not documents:
         return found
+    signed = [_signed(row, domain) for row in documents]
     with reading(settings) as session:
-        known = {row.key: row for row in _rows(session, domain.domain, TextSignature.key, {row.key for row in documents})}
-        _compare(session, domain, documents, known, found)
+        known = {row.key: row for row in _rows(session, domain.domain, TextSignature.key, {row.key for row in signed})}
+        _compare(session, domain, signed, known, found)
         latest = {key: sign for key, sign in found.signs.items() if sign.linked_to is None}
         changed = {key for key, sign in latest.items() if key in known and known[key].text != sign.text and known[key].linked_to is None}
         own = [known[key] for key in latest if key in known and known[key].linked_to is not None]
@@ -74,25 +75,41 @@ def compare(settings: Settings, domain: DomainConfig, documents: Sequence[Docume
     return found
 
 
-def _compare(
-    session: Session, domain: DomainConfig, documents: Sequence[Document], known: dict[str, TextSignature], found: Linking
-) -> None:
+@dataclass(frozen=True, slots=True)
+class _Signed:
+    """What is compared of a document: its text is not kept."""
+
+    key: str
+    valid_from: str
+    text: str
+    """Hash of its text."""
+    compared: bool
+    """Whether it is long enough to be linked."""
+    sketch: Signature | None
+
+
+def _signed(row: Document, domain: DomainConfig) -> _Signed:
     config = domain.screen.duplicates
-    texts = [_text(row) for row in documents]
+    compared = not row.withdrawn and len(row.text.split()) >= config.min_words
+    sketch = near.signature(row.text) if compared and config.near != "off" else None
+    return _Signed(row.key, row.valid_from, _text(row), compared, sketch)
+
+
+def _compare(session: Session, domain: DomainConfig, documents: Sequence[_Signed], known: dict[str, TextSignature], found: Linking) -> None:
+    config = domain.screen.duplicates
     times = Counter(row.key for row in documents)
-    compared = [place for place, row in enumerate(documents) if not row.withdrawn and len(row.text.split()) >= config.min_words]
-    sketches = {place: near.signature(documents[place].text) for place in compared} if config.near != "off" else {}
-    moving = {row.key for place, row in enumerate(documents) if row.key in known and known[row.key].text != texts[place]}
+    moving = {row.key for row in documents if row.key in known and known[row.key].text != row.text}
     equal: dict[str, list[Sign]] = {}
-    for held in _rows(session, domain.domain, TextSignature.text, {texts[place] for place in compared}):
+    for held in _rows(session, domain.domain, TextSignature.text, {row.text for row in documents if row.compared}):
         if held.linked_to is None and held.key not in moving:
             equal.setdefault(held.text, []).append(_sign(held))
-    like = _Like(session, domain.domain, sketches, moving)
+    like = _Like(session, domain.domain, [row.sketch for row in documents if row.sketch is not None], moving)
     for place in sorted(range(len(documents)), key=lambda one: (documents[one].valid_from, one)):
-        row, text, sketch = documents[place], texts[place], sketches.get(place)
+        row = documents[place]
+        text, sketch = row.text, row.sketch
         before = known.get(row.key)
         sign = Sign(row.key, text, row.valid_from, sketch)
-        if place in compared:
+        if row.compared:
             twin, score = _twin(equal.get(text, ()), row), 1.0
             if twin is None and sketch is not None:
                 twin, score = like.best(row, sketch, config.similarity)
@@ -122,7 +139,7 @@ def _keep(signs: dict[str, Sign], sign: Sign, before: TextSignature | None) -> N
         signs[sign.key] = sign
 
 
-def _twin(candidates: Iterable[Sign], row: Document) -> Sign | None:
+def _twin(candidates: Iterable[Sign], row: _Signed) -> Sign | None:
     """The key that has had the text for longest, if it had it when this document begins."""
     fitting = [one for one in candidates if one.key != row.key and one.valid_from <= row.valid_from]
     return min(fitting, key=lambda one: (one.valid_from, one.key), default=None)
@@ -131,19 +148,21 @@ def _twin(candidates: Iterable[Sign], row: Document) -> Sign | None:
 class _Like:
     """Keys that share a band with a text of this arrival."""
 
-    def __init__(self, session: Session, domain: str, sketches: dict[int, Signature], moving: set[str]) -> None:
+    def __init__(self, session: Session, domain: str, sketches: list[Signature], moving: set[str]) -> None:
         self._buckets: dict[int, list[Sign]] = {}
         if not sketches:
             return
-        wanted = {band for sketch in sketches.values() for band in near.bands(sketch)}
-        hits = [row for part in _parts(wanted) for row in session.scalars(select(SignatureBand).where(
-            SignatureBand.domain == domain, SignatureBand.band.in_(part)))]  # fmt: skip
+        bands, shared = near.distinct_bands(sketches)
+        hits = [row for start in range(0, len(bands), _MOST) for row in session.scalars(select(SignatureBand).where(
+            SignatureBand.domain == domain, SignatureBand.band.in_(bands[start : start + _MOST].tolist())))]  # fmt: skip
+        # A band that only one text has leads nowhere.
+        self._buckets = {band: [] for band in shared | {hit.band for hit in hits}}
         signs = {row.key: _sign(row) for row in _rows(session, domain, TextSignature.key, {hit.key for hit in hits})}
         for hit in hits:
             if hit.key not in moving and (sign := signs.get(hit.key)) is not None and sign.linked_to is None:
-                self._buckets.setdefault(hit.band, []).append(sign)
+                self._buckets[hit.band].append(sign)
 
-    def best(self, row: Document, sketch: Signature, threshold: float) -> tuple[Sign | None, float]:
+    def best(self, row: _Signed, sketch: Signature, threshold: float) -> tuple[Sign | None, float]:
         """The most similar at or above the threshold."""
         candidates = {one.key: one for band in near.bands(sketch) for one in self._buckets.get(band, ())[:_MOST]}
         scored = [
@@ -156,8 +175,9 @@ class _Like:
 
     def add(self, sign: Sign) -> None:
         """A text of this arrival that is stored."""
-        for band in near.bands(sign.sketch) if sign.sketch is not None else ():
-            self._buckets.setdefault(band, []).append(sign)
+        for band in _bands(sign):
+            if band in self._buckets:
+                self._buckets[band].append(sign)
 
 
 def enter(session: Session, domain: str, arrival_id: str, linking: Linking) -> None:
@@ -173,16 +193,20 @@ def _enter(session: Session, domain: str, signs: dict[str, Sign], owners: dict[s
     for part in _parts(signs):
         session.execute(delete(SignatureBand).where(SignatureBand.domain == domain, SignatureBand.key.in_(part)))
         session.execute(delete(TextSignature).where(TextSignature.domain == domain, TextSignature.key.in_(part)))
-    rows: list[Any] = []
-    for sign in signs.values():
-        sketch = None if sign.sketch is None else sign.sketch.astype("<u4").tobytes()
-        owner = owners.get(sign.key, arrival_id)
-        rows.append(TextSignature(domain=domain, key=sign.key, arrival_id=owner, text=sign.text, valid_from=sign.valid_from,
-                                  sketch=sketch, linked_to=sign.linked_to))  # fmt: skip
-        if sign.sketch is not None and sign.linked_to is None:
-            rows += [SignatureBand(domain=domain, band=band, key=sign.key) for band in set(near.bands(sign.sketch))]
-    session.add_all(rows)
-    session.flush()
+    insert_all(session, TextSignature, (_row(domain, sign, owners.get(sign.key, arrival_id)) for sign in signs.values()))
+    stored = (sign for sign in signs.values() if sign.linked_to is None)
+    bands = ({"domain": domain, "band": band, "key": sign.key} for sign in stored for band in _bands(sign))
+    insert_all(session, SignatureBand, bands)
+
+
+def _row(domain: str, sign: Sign, owner: str) -> dict[str, Any]:
+    sketch = None if sign.sketch is None else sign.sketch.astype("<u4").tobytes()
+    return {"domain": domain, "key": sign.key, "arrival_id": owner, "text": sign.text, "valid_from": sign.valid_from,
+            "sketch": sketch, "linked_to": sign.linked_to}  # fmt: skip
+
+
+def _bands(sign: Sign) -> set[int]:
+    return set(near.bands(sign.sketch)) if sign.sketch is not None else set()
 
 
 def is_empty(settings: Settings, domain: str) -> bool:

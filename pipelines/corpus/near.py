@@ -62,6 +62,15 @@ def bands(sketch: Signature) -> list[int]:
     ]
 
 
+def distinct_bands(sketches: Iterable[Signature]) -> tuple[NDArray[np.int64], set[int]]:
+    """All bands of some texts, each once, and those that at least two of the texts share: few, where texts differ."""
+    import numpy as np
+
+    every = np.fromiter((band for sketch in sketches for band in set(bands(sketch))), np.int64)
+    values, counts = np.unique(every, return_counts=True)
+    return values, set(values[counts > 1].tolist())
+
+
 def groups(sketches: list[Signature], threshold: float) -> list[list[int]]:
     """Texts that hang together by pairs at or above the threshold; groups of one are left out. Costs its own size: no pair of strangers
     is compared, and in one band each text is compared with its neighbour only, which is like it or else unlike most."""
@@ -73,10 +82,11 @@ def groups(sketches: list[Signature], threshold: float) -> list[list[int]]:
             one = parent[one]
         return one
 
-    buckets: dict[int, list[int]] = {}
+    buckets: dict[int, list[int]] = {band: [] for band in distinct_bands(sketches)[1]}
     for row, sketch in enumerate(sketches):
         for band in bands(sketch):
-            buckets.setdefault(band, []).append(row)
+            if band in buckets:
+                buckets[band].append(row)
     for rows in buckets.values():
         for one, other in _pairs(rows):
             first, second = root(one), root(other)

@@ -108,6 +108,11 @@ def of_keys(stored: Any, keys: Iterable[str], *, others: bool = False) -> Any:
     return stored.filter(pc.invert(mine) if others else mine)
 
 
+def in_order(stored: Any) -> Any:
+    """The stored rows by key and date."""
+    return stored.sort_by([("key", "ascending"), ("valid_from", "ascending")])
+
+
 def all_rows(table: Any, snapshot_id: int) -> Any:
     """Every stored row of a snapshot."""
     return table.scan(snapshot_id=snapshot_id).to_arrow()
@@ -159,13 +164,18 @@ def changed_files(table: Any, before: int, after: int) -> tuple[dict[str, Any], 
     return {path: gone[path] for path in gone.keys() - come.keys()}, {path: come[path] for path in come.keys() - gone.keys()}
 
 
-def replace(table: Any, branch: str, removed: list[Any], stored: Any, properties: dict[str, str]) -> None:
-    """One snapshot on a branch, in which these files are gone and these rows have come."""
-    from pyiceberg.expressions import AlwaysTrue
+def write(table: Any, stored: Any) -> Any:
+    """Rows as one data file, which belongs to nothing until `replace` takes it in."""
     from pyiceberg.io.pyarrow import _dataframe_to_data_files
 
-    stored = stored.sort_by([("key", "ascending"), ("valid_from", "ascending")])
-    slices = [stored.slice(start, ROWS_PER_FILE) for start in range(0, len(stored), ROWS_PER_FILE)]
+    (file,) = _dataframe_to_data_files(table.metadata, stored, table.io)
+    return file
+
+
+def replace(table: Any, branch: str, removed: list[Any], added: list[Any], properties: dict[str, str]) -> None:
+    """One snapshot on a branch, in which some data files are gone and others have come."""
+    from pyiceberg.expressions import AlwaysTrue
+
     with table.transaction() as change:
         update = change.update_snapshot(snapshot_properties=properties, branch=branch)
         with update.overwrite() if removed else update.merge_append() as snapshot:
@@ -173,6 +183,15 @@ def replace(table: Any, branch: str, removed: list[Any], stored: Any, properties
                 snapshot.delete_by_predicate(AlwaysTrue())  # which manifests may hold what is named below: any
             for file in removed:
                 snapshot.delete_data_file(file)
-            for rows in slices:
-                for file in _dataframe_to_data_files(change.table_metadata, rows, table.io):
-                    snapshot.append_data_file(file)
+            for file in added:
+                snapshot.append_data_file(file)
+
+
+def said(table: Any, snapshot_id: int) -> Any:
+    """What a snapshot says of itself."""
+    return table.snapshot_by_id(snapshot_id).summary.additional_properties
+
+
+def count(table: Any, snapshot_id: int) -> int:
+    """Rows of a snapshot."""
+    return int(said(table, snapshot_id).get("total-records", 0))

@@ -2,7 +2,8 @@
 
 The new state is written on a branch that nobody reads, read back from there and audited; then one commit moves `main`, sets the tag and
 drops the branch. Whatever a crash leaves behind before that commit is swept by the next try, and after it the tag answers. A publish
-reads the rows of the keys it touches, and rewrites the files that hold them; what it costs does not grow with the table.
+reads the rows of the keys it touches, and rewrites the files that hold them (`draft.py`); what it costs does not grow with the table, and
+what it holds in memory not with the arrival's text.
 
 Does not cover expiry of old snapshots.
 """
@@ -11,16 +12,19 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipelines import locks
 from pipelines.config import DomainConfig, Settings
+from pipelines.corpus import draft as drafts
 from pipelines.corpus import places, sealing
 from pipelines.corpus import table as tables
-from pipelines.corpus.amendments import Row, fold, replaced
+from pipelines.corpus.amendments import Row
 from pipelines.corpus.documents import Document, Place, digest, faults, lanes, shifted
+from pipelines.corpus.draft import Draft
 from pipelines.errors import ArrivalRefused, Conflict, NotFound
 
 _ARRIVAL = "ratchet.arrival"
@@ -52,34 +56,21 @@ class Change:
     after: Document | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Draft:
-    """What is to be written, and by what it is audited."""
-
-    removed: list[Any]
-    """Data files that hold a row which changes, or are too small to keep."""
-    kept: Any
-    """Their stored rows of other keys: they move as they are."""
-    fresh: list[Row]
-    """The new rows of the keys that change."""
-    documents: int
-    content: str
-
-
 def publish(
     settings: Settings,
     domain: DomainConfig,
     arrival_id: str,
-    rows: list[Document],
+    rows: Sequence[Document],
     *,
     version_id: str,
     parent_snapshot: int | str | None,
-    parts: dict[str, list[Document]] | None = None,
+    parts: Mapping[str, Sequence[Document]] | None = None,
     chained: int = 0,
 ) -> Published:
     """Fold an arrival's documents into the parent's state and tag the result `version_id`. The same call again gives the same answer.
 
-    `parts` replaces whole parts by what their chain's replay gave, to which `chained` documents of this arrival belong.
+    `rows` are read twice, in their order, and may lie on disk. `parts` replaces whole parts by what their chain's replay gave, to which
+    `chained` documents of this arrival belong.
 
     ArrivalRefused when the new state does not stand the audit; `main` is then where it was. Conflict when the version belongs to another
     arrival, or `main` is not at the parent: the control database and the warehouse would part ways.
@@ -93,32 +84,15 @@ def publish(
         if branch in table.refs():
             table.manage_snapshots().remove_branch(branch).commit()  # what a crash left behind
 
-        keys, parts = sealing.sealer(settings), parts or {}
+        keys = sealing.sealer(settings)
         with places.at(settings, domain.domain, table, parent) as known:
-            touched = {row.key for row in rows} | {row.key for rows in parts.values() for row in rows} | known.of_parts(parts)
-            files = tables.files(table, parent, wanted) if (wanted := known.of_keys(touched)) else {}
-            stored = {path: tables.rows_of(table, [file]) for path, file in files.items()}
-            state = [row for one in stored.values() for row in tables.to_rows(tables.of_keys(one, touched), keys)]
-            folded = replaced(fold(state, rows), parts, chained)
-            change = {path for path, one in stored.items() if len(tables.of_keys(one, folded.touched))}
-            if small := known.small() - stored.keys():
-                files |= tables.files(table, parent, small)
-                stored |= {path: tables.rows_of(table, [files[path]]) for path in small}
-            before = known.state
-        go = sorted(change | small)
-        draft = _Draft(
-            removed=[files[path] for path in go],
-            kept=tables.of_keys(_together([stored[path] for path in go]), folded.touched, others=True),
-            fresh=[row for row in folded.rows if row.document.key in folded.touched],
-            documents=_count(table, parent) - len(state) + len(folded.rows),
-            content=digest(shifted(before, less=_lanes(state), more=_lanes(folded.rows))),
-        )
+            draft = drafts.draw(table, parent, known, rows, parts or {}, chained=chained, keys=keys)
         table.manage_snapshots().create_branch(parent, branch).commit()
-        properties = {_ARRIVAL: arrival_id, _PARENT: str(parent), _CONTENT: draft.content, _CHANGED: json.dumps(folded.changed)}
-        _write(table, branch, draft, tables.to_arrow(draft.fresh, keys, seal=sealing.is_sealed(domain)), properties)
+        properties = {_ARRIVAL: arrival_id, _PARENT: str(parent), _CONTENT: draft.content, _CHANGED: json.dumps(draft.changed)}
+        written = _write(table, branch, draft, properties, sealing.is_sealed(domain))
         snapshot = table.refs()[branch].snapshot_id
         try:
-            _audit(table, parent, snapshot, draft, before, keys, arrival_id)
+            _audit(table, parent, snapshot, draft, written, keys, arrival_id)
         except ArrivalRefused:
             table.manage_snapshots().remove_branch(branch).commit()
             raise
@@ -211,36 +185,13 @@ def _in_force_before(rows: Any, after: Document) -> Document | None:
 
 def _tagged(table: Any, snapshot_id: int, version_id: str, arrival_id: str) -> int:
     """The snapshot behind a version. Conflict when it is another arrival's."""
-    if (holds := _said(table, snapshot_id).get(_ARRIVAL)) != arrival_id:
+    if (holds := tables.said(table, snapshot_id).get(_ARRIVAL)) != arrival_id:
         raise Conflict(
             f"the version holds {holds}, not {arrival_id}",
             where=version_id,
             todo="a publish was interrupted, or another runs: clear the task that published it, then this one",
         )
     return snapshot_id
-
-
-def _said(table: Any, snapshot_id: int) -> Any:
-    """What a snapshot says of itself."""
-    return table.snapshot_by_id(snapshot_id).summary.additional_properties
-
-
-def _count(table: Any, snapshot_id: int) -> int:
-    return int(_said(table, snapshot_id).get("total-records", 0))
-
-
-def _lanes(rows: list[Row]) -> bytes:
-    return lanes(_place(row.document) for row in rows)
-
-
-def _place(row: Document) -> Place:
-    return row.key, row.valid_from, row.content
-
-
-def _together(stored: list[Any]) -> Any:
-    import pyarrow as pa
-
-    return pa.concat_tables(stored) if stored else tables.schema().empty_table()
 
 
 def _parent(table: Any, domain_name: str, parent_snapshot: int | str | None) -> int:
@@ -257,27 +208,48 @@ def _parent(table: Any, domain_name: str, parent_snapshot: int | str | None) -> 
     return main
 
 
-def _write(table: Any, branch: str, draft: _Draft, fresh: Any, properties: dict[str, str]) -> None:
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """Paths of the data files of a new snapshot: of rows that only moved, and of rows that are new."""
+
+    moved: list[str]
+    fresh: list[str]
+
+
+def _write(table: Any, branch: str, draft: Draft, properties: dict[str, str], seal: bool) -> _Written:
     """One snapshot on the branch; also when nothing changed: every accepted arrival has a snapshot of its own to tag."""
-    tables.replace(table, branch, draft.removed, _together([draft.kept, fresh]), properties)
+    moved = [tables.write(table, piece) for piece in draft.kept()]
+    fresh = [tables.write(table, piece) for piece in draft.written(seal=seal)]
+    tables.replace(table, branch, draft.removed, [*moved, *fresh], properties)
+    return _Written([file.file_path for file in moved], [file.file_path for file in fresh])
 
 
-def _audit(table: Any, parent: int, snapshot: int, draft: _Draft, before: bytes, keys: sealing.Opener, arrival_id: str) -> None:
-    """Check what was really written, read back from the branch: the files that changed, and the count and hash of the whole."""
-    gone, come = (tables.rows_of(table, side.values()) for side in tables.changed_files(table, parent, snapshot))
-    touched = {row.document.key for row in draft.fresh}
-    written = tables.to_rows(tables.of_keys(come, touched), keys)
-    moved = tables.of_keys(come, touched, others=True)
-    found = faults(row.document for row in written)
-    if (count := _count(table, snapshot)) != draft.documents:
-        found.insert(0, f"the version has {count} rows, {draft.documents} were meant")
-    if written != draft.fresh:
-        found.insert(0, "the rows on the branch are not those that were meant")
-    if not _sorted(moved).equals(_sorted(draft.kept)):
-        found.insert(0, "rows that were only to be moved were changed")
-    # What only moved is in both and cancels out.
-    if digest(shifted(before, less=_stored_lanes(tables.of_keys(gone, touched)), more=_lanes(written))) != draft.content:
-        found.insert(0, "the version's content hash does not follow from its files")
+def _audit(table: Any, parent: int, snapshot: int, draft: Draft, written: _Written, keys: sealing.Opener, arrival_id: str) -> None:
+    """Check what was really written, read back from the branch file by file: those that changed, and the count and hash of the whole."""
+    gone, come = tables.changed_files(table, parent, snapshot)
+    rows: list[Row] = []
+
+    def fresh() -> Iterator[Document]:
+        for path in written.fresh:
+            for row in tables.to_rows(tables.rows_of(table, [come[path]]), keys):
+                rows.append(drafts.bare_row(row))
+                yield row.document
+
+    if come.keys() != {*written.moved, *written.fresh} or gone.keys() != {file.file_path for file in draft.removed}:
+        found = ["the files on the branch are not those that were meant"]
+    else:
+        found = faults(fresh())
+        if (count := tables.count(table, snapshot)) != draft.documents:
+            found.insert(0, f"the version has {count} rows, {draft.documents} were meant")
+        if sorted(rows, key=_by_day) != sorted(draft.fresh, key=_by_day):
+            found.insert(0, "the rows on the branch are not those that were meant")
+        moved = (tables.rows_of(table, [come[path]]) for path in written.moved)
+        if not all(one.equals(other) for one, other in zip(moved, draft.kept(), strict=True)):
+            found.insert(0, "rows that were only to be moved were changed")
+        # What only moved is in both and cancels out.
+        less = lanes(place for file in gone.values() for place in _places_of(table, file, draft.touched))
+        if digest(shifted(draft.before, less=less, more=drafts.state_lanes(rows))) != draft.content:
+            found.insert(0, "the version's content hash does not follow from its files")
     if found:
         raise ArrivalRefused(
             f"the new version does not stand the audit ({len(found)} faults): " + "; ".join(found[:3]),
@@ -286,12 +258,14 @@ def _audit(table: Any, parent: int, snapshot: int, draft: _Draft, before: bytes,
         )
 
 
-def _sorted(stored: Any) -> Any:
-    return stored.sort_by([("key", "ascending"), ("valid_from", "ascending")]).combine_chunks()
+def _by_day(row: Row) -> tuple[str, str]:
+    return row.document.key, row.document.valid_from
 
 
-def _stored_lanes(stored: Any) -> bytes:
-    return lanes(zip(*(stored[name].to_pylist() for name in ("key", "valid_from", "content")), strict=True))
+def _places_of(table: Any, file: Any, keys: set[str]) -> Iterator[Place]:
+    names = ("key", "valid_from", "content")
+    stored = tables.of_keys(tables.rows_of(table, [file], names), keys)
+    return zip(*(stored[name].to_pylist() for name in names), strict=True)
 
 
 def _move_main(table: Any, snapshot: int, version_id: str, branch: str) -> None:
@@ -300,8 +274,8 @@ def _move_main(table: Any, snapshot: int, version_id: str, branch: str) -> None:
 
 
 def _published(table: Any, snapshot: int) -> Published:
-    said = _said(table, snapshot)
-    return Published(snapshot, _count(table, snapshot), json.loads(said[_CHANGED]), said[_CONTENT])
+    said = tables.said(table, snapshot)
+    return Published(snapshot, tables.count(table, snapshot), json.loads(said[_CHANGED]), said[_CONTENT])
 
 
 def _alone(settings: Settings, domain_name: str) -> AbstractContextManager[None]:

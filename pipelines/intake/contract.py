@@ -12,34 +12,20 @@ from __future__ import annotations
 
 import difflib
 import json
-import math
 import os
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from numbers import Integral, Real
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from pipelines.config import DomainConfig, Expectation
 from pipelines.errors import ConfigError
-from pipelines.intake import data_docs
+from pipelines.intake import data_docs, validation
 from pipelines.intake.data_docs import Checked
 from pipelines.intake.records import RawRecord
-
-COLUMNS = ("key", "title", "text", "valid_from", "source", "withdrawn", "words")
-SHOWN_PLACES = 20
-_COUNTS = (
-    "element_count", "missing_count", "missing_percent", "unexpected_count", "unexpected_percent", "unexpected_percent_total",
-    "unexpected_percent_nonmissing",
-)  # fmt: skip
-_OBSERVE_A_COUNT = (
-    "expect_column_proportion_of_non_null_values_to_be_between", "expect_column_proportion_of_unique_values_to_be_between",
-    "expect_column_unique_value_count_to_be_between", "expect_table_column_count_to_be_between", "expect_table_column_count_to_equal",
-    "expect_table_row_count_to_be_between", "expect_table_row_count_to_equal",
-)  # fmt: skip
-"""Whose observed value is never a cell, as a minimum or the commonest value is."""
+from pipelines.intake.validation import COLUMNS
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +45,12 @@ def check(records: Iterable[RawRecord], domain: DomainConfig, out: Path) -> list
     ConfigError when the domain file names an expectation that does not exist, or gives it arguments that it does not take.
     """
     gx = _great_expectations()
-    records = list(records)
     where = f"configs/domains/{domain.domain}.yaml"
     expectations = [
         _expectation(gx, given, f"{where}, contract.expectations[{index}]") for index, given in enumerate(domain.contract.expectations)
     ]
-    checked = _validate(gx, records, expectations) if expectations else []
-    _write(out, domain, len(records), checked)
+    rows, checked = validation.validate(gx, records, expectations)
+    _write(out, domain, rows, checked)
     return [_breach(one) for one in checked if not one.success]
 
 
@@ -90,66 +75,14 @@ def _expectation(gx: ModuleType, given: Expectation, where: str) -> Any:
     if (column := given.args.get("column")) is not None and column not in COLUMNS:
         raise ConfigError(f"there is no column {column!r}", where=where, todo=f"columns are {', '.join(COLUMNS)}")
     try:
-        return getattr(gx.expectations, given.type)(**given.args)
+        made = getattr(gx.expectations, given.type)(**given.args)
     except Exception as error:
         line = " ".join(str(error).split())[:200]
         raise ConfigError(f"{given.type} does not take these arguments: {line}", where=where, todo="mend the arguments") from None
-
-
-def _validate(gx: ModuleType, records: list[RawRecord], expectations: list[Any]) -> list[Checked]:
-    import pandas  # type: ignore[import-untyped]
-    from great_expectations.data_context.types.base import ProgressBarsConfig
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        context = gx.get_context(mode="ephemeral")
-        context.variables.progress_bars = ProgressBarsConfig(globally=False)
-        frame = pandas.DataFrame([_row(record) for record in records], columns=list(COLUMNS))
-        batch = context.data_sources.add_pandas("arrival").add_dataframe_asset("records").add_batch_definition_whole_dataframe("all")
-        suite = gx.ExpectationSuite(name="contract", expectations=expectations)
-        result = batch.get_batch({"dataframe": frame}).validate(suite, result_format="COMPLETE")
-    return [_checked(one, records) for one in result.results]
-
-
-def _row(record: RawRecord) -> dict[str, object]:
-    return {
-        "key": record.key.strip() or None,
-        "title": record.title.strip() or None,
-        "text": "" if record.withdrawn else record.text.strip() or None,
-        "valid_from": record.valid_from,
-        "source": record.source,
-        "withdrawn": record.withdrawn,
-        "words": None if record.withdrawn else len(record.text.split()),
-    }
-
-
-def _checked(one: Any, records: list[RawRecord]) -> Checked:
-    """What may be kept of a result: counts, places, and of an exception that there was one."""
-    facts: Mapping[str, Any] = one.result or {}
-    config = one.expectation_config
-    raised = one.exception_info or {}
-    raised = [raised] if "raised_exception" in raised else list(raised.values())
-    indexes = [index for index in facts.get("unexpected_index_list") or () if isinstance(index, int) and 0 <= index < len(records)]
-    kept = (*_COUNTS, "observed_value") if config.type in _OBSERVE_A_COUNT else _COUNTS
-    counts = {name: value for name in kept if (value := _number(facts.get(name))) is not None}
-    return Checked(
-        expectation=config.type,
-        column=str(config.kwargs.get("column", "")),
-        args={name: value for name, value in config.kwargs.items() if name not in ("batch_id", "result_format", "column")},
-        success=bool(one.success),
-        rows=len(records),
-        unexpected=int(counts.get("unexpected_count", 0)),
-        fault="it could not be evaluated" if any(info.get("raised_exception") for info in raised) else "",
-        places=tuple(records[index].place for index in indexes[:SHOWN_PLACES]),
-        counts=counts,
-    )
-
-
-def _number(value: object) -> float | None:
-    """A plain number, also of NumPy's; nothing for anything else, NaN included, which JSON has no word for."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-        return None
-    return int(value) if isinstance(value, Integral) else float(value)
+    if validation.is_by_batch(made) is None:
+        what = f"{given.type} compares the texts of a whole arrival, which is never in memory"
+        raise ConfigError(what, where=where, todo="ask it of the column words, or of each text by itself: docs/contract.md")
+    return made
 
 
 def _breach(one: Checked) -> Breach:

@@ -8,7 +8,7 @@ from datetime import date
 
 @dataclass(frozen=True, slots=True)
 class RawRecord:
-    """One text as delivered, not masked yet: it must not leave memory before masking."""
+    """One text as delivered, not masked yet: before masking it must not leave memory and the landing zone."""
 
     key: str
     title: str
@@ -28,6 +28,8 @@ class RawRecord:
     amends: str | None = None
     """Number of the source document that this record's file changes, `@date` added where the source tells two of one number apart; empty
     for a whole text; None where the source knows no such chain."""
+    file: str = ""
+    """Id of the delivered file it is from; no reader knows it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ The shape of the artifact (`masking/<hash>/report.json`):
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pipelines.masking.mask import Masked, Masker
@@ -21,21 +22,32 @@ from pipelines.masking.taggers import is_used, tagger
 SCHEMA: Final = 1
 
 
-def report(masker: Masker, masked: Iterable[Masked], coverage: Mapping[str, float] | None = None) -> dict[str, Any]:
+@dataclass(slots=True)
+class Tally:
+    """Counts over masked texts, which are not kept."""
+
+    texts: int = 0
+    changed: int = 0
+    by: dict[str, Counter[str]] = field(default_factory=dict)
+    """Per kind, how many each recogniser found."""
+
+    def add(self, masked: Masked) -> None:
+        """One more text."""
+        self.texts += 1
+        self.changed += bool(masked.counts)
+        for kind, found in masked.found.items():
+            self.by.setdefault(kind, Counter()).update(found)
+
+
+def report(masker: Masker, tally: Tally, coverage: Mapping[str, float] | None = None) -> dict[str, Any]:
     """The report over an arrival's masked texts; `coverage` is what the gate measured, where it was asked."""
-    texts = changed = 0
-    by: dict[str, Counter[str]] = {}
-    for one in masked:
-        texts += 1
-        changed += bool(one.counts)
-        for kind, found in one.found.items():
-            by.setdefault(kind, Counter()).update(found)
+    by = tally.by
     privacy = masker.privacy
     return {
         "schema": SCHEMA,
         "profile": privacy.profile,
-        "texts": texts,
-        "texts_changed": changed,
+        "texts": tally.texts,
+        "texts_changed": tally.changed,
         "recogniser": {"name": privacy.recogniser, "sha256": tagger(privacy.recogniser).sha256} if is_used(privacy) else None,
         "certificate": {"id": privacy.certificate.id, "expires": privacy.certificate.expires.isoformat()} if privacy.certificate else None,
         "min_recall": privacy.min_recall,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Engine, create_engine, event, insert
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
@@ -16,6 +17,7 @@ from sqlalchemy.orm import Session
 from pipelines.config import Settings
 from pipelines.errors import Unavailable
 
+_AT_ONCE = 1_000
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -63,6 +65,13 @@ def reading(settings: Settings) -> Iterator[Session]:
             yield session
     except OperationalError as error:
         raise _unavailable(settings, error) from error
+
+
+def insert_all(session: Session, model: type[Any], rows: Iterable[dict[str, Any]]) -> None:
+    """Insert many rows, some at a time: unlike objects added to the session they are not held until its end."""
+    waiting = iter(rows)
+    while some := list(islice(waiting, _AT_ONCE)):
+        session.execute(insert(model), some)
 
 
 def _unavailable(settings: Settings, error: OperationalError) -> Unavailable:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from pipelines.config import Settings
 from pipelines.errors import NotFound
 from pipelines.governance import audit
-from pipelines.state.database import reading, transaction
+from pipelines.state.database import insert_all, reading, transaction
 from pipelines.state.models import Arrival, ArrivalItem, now
 
 
@@ -120,18 +120,7 @@ def prepared_as(settings: Settings, arrival_id: str, step_hash: str) -> None:
 def account(session: Session, arrival_id: str, lines: list[Line]) -> None:
     """Replace an arrival's lines: a rerun writes the same account again, not a second one."""
     session.execute(delete(ArrivalItem).where(ArrivalItem.arrival_id == arrival_id))
-    session.add_all(
-        ArrivalItem(
-            arrival_id=arrival_id,
-            file=line.file,
-            place=line.place,
-            state=line.state,
-            key=line.key,
-            content=line.content,
-            reason=line.reason,
-        )
-        for line in lines
-    )
+    insert_all(session, ArrivalItem, ({"arrival_id": arrival_id, **asdict(line)} for line in lines))
 
 
 def restate(session: Session, arrival_id: str, lines: Iterable[Line]) -> None:

@@ -1,6 +1,7 @@
 """Arrivals up to their staged, masked documents: claim, prepare (verify, extract, contract, mask, screen), and settle once published.
 
-Raw text is read from the landing zone, masked in memory, and only the masked form is written anywhere.
+Raw text is read from the landing zone and masked a record at a time; outside the landing zone only the masked form is written. What is
+held in memory of an arrival is a batch of its text, and some hundred bytes a document for its account.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pipelines.state import held, ledger
 from pipelines.state.database import reading, transaction
 from pipelines.state.models import Arrival
 
-PREPARE_VERSION = 5
+PREPARE_VERSION = 6
 
 
 def unclaimed(settings: Settings, domain: str) -> int:
@@ -87,23 +88,23 @@ def _prepare(settings: Settings, domain: DomainConfig, row: Arrival, step_hash: 
     if not extracted.records:
         raise _nothing_readable(row, refused)
     reports = artifacts.place(settings, "contract", step_hash)
-    breaches = contract.check([record for record, _ in extracted.records], domain, reports)
+    breaches = contract.check(extracted.records, domain, reports)
     ledger.prepared_as(settings, row.id, step_hash)
     said = "the data contract does not hold: " + "; ".join(breach.text for breach in breaches[:3])
     if breaches and domain.contract.on_breach == "refuse":
         refused += [ledger.Line("", breach.column, "refused", reason=breach.text) for breach in breaches]
         raise ArrivalRefused(said, where=row.folder, todo="see the validation report, mend and deliver again")
-    if breaches and not (extracted := screening.storable(extracted)).records:
-        refused[:] = extracted.refusals
-        raise _nothing_readable(row, refused)
+    if breaches:
+        screening.drop_unstorable(extracted)
     keys, seal = sealing.sealer(settings), sealing.is_sealed(domain)
     extract.name_subjects(extracted, domain, keys)
     refused[:] = extracted.refusals
     if not extracted.records:
         raise _nothing_readable(row, refused)
     masker = Masker.open(settings, domain.privacy)
-    staged, masked = extract.mask(extracted, masker, row.id, domain)
-    told = report.report(masker, masked, coverage.recall(settings, masker))
+    tally = report.Tally()
+    staged = extract.mask(extracted, masker, row.id, domain, tally.add)
+    told = report.report(masker, tally, coverage.recall(settings, masker))
     masking = artifacts.make(settings, "masking", step_hash, lambda out: (out / "report.json").write_text(json.dumps(told, indent=2)))
     kept, apart, remarks = screening.screen(settings, domain, row, extracted, staged, said if breaches else "")
     target = artifacts.make(settings, "staged", step_hash, lambda out: staging.write(out, kept, keys, apart, seal=seal))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -57,6 +57,7 @@ def _try(settings: Settings, domain: DomainConfig, row: Arrival) -> str | None:
 def _publish(settings: Settings, domain: DomainConfig, row: Arrival) -> str | None:
     """The version made from one staged arrival; None when all of it waits for its base."""
     from pipelines.corpus import chain, warehouse
+    from pipelines.corpus.spool import Joined, Picked
     from pipelines.intake.screen import memory
 
     staged = _staged(settings, row)
@@ -79,12 +80,12 @@ def _publish(settings: Settings, domain: DomainConfig, row: Arrival) -> str | No
         parts[chain.part_of(document.key)].append(document)
     unchained = staged.unchained()
     linking = _compare(settings, domain, unchained, parent)
-    stored = [document for place, document in enumerate(unchained) if place not in linking.linked]
+    stored = Picked(unchained, [place for place in range(len(unchained)) if place not in linking.linked])
     published = warehouse.publish(
         settings,
         domain,
         row.id,
-        [*_revived(settings, linking), *stored],
+        Joined([_revived(settings, linking), stored]),
         version_id=version_id,
         parent_snapshot=parent.snapshot_id if parent else None,
         parts=parts,
@@ -225,7 +226,7 @@ def _lines(staged: Staged, waiting: set[Link]) -> list[ledger.Line]:
     ]
 
 
-def _compare(settings: Settings, domain: DomainConfig, unchained: list[Document], parent: DatasetVersion | None) -> Linking:
+def _compare(settings: Settings, domain: DomainConfig, unchained: Sequence[Document], parent: DatasetVersion | None) -> Linking:
     """The arrival's documents against what the domain holds; the first time in a domain that is older than its signatures, from there."""
     from pipelines.corpus import duplicates, sealing, warehouse
 

@@ -16,23 +16,23 @@ from pipelines.state.ledger import Line
 from pipelines.state.models import Arrival
 
 
-def storable(extracted: Extracted) -> Extracted:
-    """The same without what no release could store: a record without a key or a text is refused even where a breach only quarantines."""
-    kept, lines = [], []
-    for record, file in extracted.records:
+def drop_unstorable(extracted: Extracted) -> None:
+    """Refuse what no release could store: a record without a key or a text, even where a breach only quarantines."""
+    kept = []
+    for place, record in enumerate(extracted.records):
         lacks = "key" if not record.key.strip() else "text" if not record.withdrawn and not record.text.strip() else ""
         if lacks:
-            lines.append(Line(file, record.place, "refused", reason=f"the record has no {lacks}"))
+            extracted.refusals.append(Line(record.file, record.place, "refused", reason=f"the record has no {lacks}"))
         else:
-            kept.append((record, file))
-    return Extracted(kept, extracted.refusals + lines)
+            kept.append(place)
+    extracted.keep(kept)
 
 
 def screen(
     settings: Settings, domain: DomainConfig, arrival: Arrival, extracted: Extracted, staged: Staged, breach: str
 ) -> tuple[Staged, Held, list[str]]:
     """What goes on, what waits, and remarks on the arrival. `breach` says why the contract holds all of it; empty where it does not."""
-    records = [record for record, _ in extracted.records]
+    records = extracted.records
     size = sum(file.bytes for file in landing.read_seal(settings.landing_zone / domain.domain / arrival.folder).files)
     verdict = judge(
         Seen(

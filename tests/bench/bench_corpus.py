@@ -72,7 +72,7 @@ def measure(folder: Path, size: int) -> dict[str, Any]:
     domain = load_domain("regulatory", settings)
     migrate(settings)
     began = time.perf_counter()
-    versions = [_fill(settings, domain, size)]
+    versions = [fill(settings, domain, size)]
     filled = time.perf_counter() - began
     new = [_arrive(settings, domain, versions, [doc(size + turn * PER_ARRIVAL + n) for n in range(PER_ARRIVAL)]) for turn in range(TURNS)]
     draw = random.Random(size)  # noqa: S311
@@ -98,7 +98,7 @@ def measure(folder: Path, size: int) -> dict[str, Any]:
     }
 
 
-def _fill(settings: Settings, domain: DomainConfig, size: int) -> str:
+def fill(settings: Settings, domain: DomainConfig, size: int) -> str:
     """Synthetic rows into the table and the ledger, and the version over them. The index of places is made here too."""
     from pipelines.corpus.amendments import Row
 
@@ -106,7 +106,9 @@ def _fill(settings: Settings, domain: DomainConfig, size: int) -> str:
     version = f"{domain.dataset}_v1.0"
     for start in range(0, size, 50_000):
         rows = [Row(doc(number)) for number in range(start, min(start + 50_000, size))]
-        table.replace(opened, "main", [], table.to_arrow(rows, lambda: 1 / 0, seal=False), {})  # type: ignore[arg-type, return-value]
+        stored = table.in_order(table.to_arrow(rows, lambda: 1 / 0, seal=False))  # type: ignore[arg-type, return-value]
+        pieces = [table.write(opened, stored.slice(at, table.ROWS_PER_FILE)) for at in range(0, len(stored), table.ROWS_PER_FILE)]
+        table.replace(opened, "main", [], pieces, {})
         opened.refresh()
         with transaction(settings) as session:
             for at in range(0, len(rows), PER_ARRIVAL):

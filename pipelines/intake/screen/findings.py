@@ -50,7 +50,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """An arrival in memory: its records as delivered, their masked documents, and what the domain knows from before."""
+    """An arrival: its records as delivered, their masked documents (both on disk, read in order), and what the domain knows from before."""
 
     records: Sequence[RawRecord]
     documents: Sequence[Document]

@@ -14,13 +14,13 @@ from pipelines.intake.screen.findings import Finding, Seen
 def find(seen: Seen) -> Iterator[Finding]:
     """One finding for the arrival, where a group of near-duplicates is large in number and in share."""
     config, least = seen.config.flood, seen.config.duplicates.min_words
-    texts = [
-        document.text
+    sketches = [
+        near.signature(document.text)
         for record, document in zip(seen.records, seen.documents, strict=True)
         if record.amends is None and not record.withdrawn and len(document.text.split()) >= least
     ]
-    if len(texts) < config.documents:
+    if len(sketches) < config.documents:
         return
-    largest = max(map(len, near.groups([near.signature(text) for text in texts], config.similarity)), default=0)
-    if largest >= config.documents and largest >= config.share * len(texts):
-        yield Finding("flood", f"{largest} of {len(texts)} texts are nearly the same")
+    largest = max(map(len, near.groups(sketches, config.similarity)), default=0)
+    if largest >= config.documents and largest >= config.share * len(sketches):
+        yield Finding("flood", f"{largest} of {len(sketches)} texts are nearly the same")

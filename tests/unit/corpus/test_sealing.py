@@ -32,8 +32,8 @@ def test_no_file_holds_the_text_and_the_reader_gets_it_back(settings: Settings, 
     folder.mkdir()
     keys = sealing.sealer(settings)
     staging.write(folder, staging.Staged(rows), keys, seal=True)
-    assert staging.read(folder, keys).documents == rows
-    made = publish(settings, private, 0, staging.read(folder, keys).documents)
+    assert list(staging.read(folder, keys).documents) == rows
+    made = publish(settings, private, 0, list(staging.read(folder, keys).documents))
     assert warehouse.documents(settings, "regulatory", "Test_v1.0") == rows
     assert made.content == state_of(rows)
     for words in (WORDS, "A visit", "Ann"):

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipelines.config import DomainConfig
+from pipelines.corpus import spool
 from pipelines.errors import ConfigError
-from pipelines.intake import contract
+from pipelines.intake import contract, validation
 from pipelines.intake.records import RawRecord
 
 
@@ -67,9 +69,9 @@ KINDS = (
     ("ExpectColumnValuesToBeInSet", {"column": "key", "value_set": ["a"]}),
     ("ExpectColumnValuesToBeUnique", {"column": "title"}),
     ("ExpectColumnValueLengthsToBeBetween", {"column": "text", "max_value": 3}),
-    ("ExpectColumnMaxToBeBetween", {"column": "text", "max_value": 2}),  # raises, and quotes the cell
+    ("ExpectColumnMaxToBeBetween", {"column": "title", "max_value": 2}),  # raises, and quotes the cell
     ("ExpectColumnMinToBeBetween", {"column": "valid_from", "min_value": "2999-01-01"}),  # observes a cell
-    ("ExpectColumnDistinctValuesToBeInSet", {"column": "text", "value_set": ["a"]}),
+    ("ExpectColumnDistinctValuesToBeInSet", {"column": "title", "value_set": ["a"]}),
     ("ExpectColumnMostCommonValueToBeInSet", {"column": "title", "value_set": ["n"]}),
     ("ExpectColumnPairValuesToBeEqual", {"column_A": "key", "column_B": "text"}),
     ("ExpectCompoundColumnsToBeUnique", {"column_list": ["title", "source"]}),
@@ -89,6 +91,42 @@ def test_no_cell_is_written_whatever_kind_of_expectation_fails(tmp_path: Path, c
     # What a steward needs is there: counts, percentages, places, and the observed number of rows.
     assert "100% of 3 total rows" in page and "row 0&lt;script&gt;" in page and "values must match this regular expression" in page
     assert re.search(r">\s*3\s*<", page)
+
+
+def test_batches_give_what_the_whole_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = [_record(f"k{n}", " ".join("ab"[n % 2] for _ in range(1 + n % 7)) if n % 5 else " ", withdrawn=n % 11 == 0) for n in range(60)]
+    records = [replace(one, place=f"row {n}") for n, one in enumerate(long)]
+    rules = (
+        ("ExpectColumnValuesToMatchRegex", {"column": "text", "regex": "^a", "mostly": 0.44}),
+        ("ExpectColumnValuesToMatchRegex", {"column": "text", "regex": "^a", "mostly": 0.45}),
+        ("ExpectColumnValuesToMatchRegex", {"column": "text", "regex": "("}),
+        ("ExpectColumnValueLengthsToBeBetween", {"column": "text", "max_value": 12}),
+        ("ExpectColumnValuesToNotBeNull", {"column": "text", "mostly": 0.83}),
+        ("ExpectColumnValuesToNotBeNull", {"column": "text", "mostly": 0.84}),
+        ("ExpectColumnPairValuesToBeEqual", {"column_A": "key", "column_B": "text"}),
+        ("ExpectColumnValuesToBeUnique", {"column": "text"}),
+        ("ExpectCompoundColumnsToBeUnique", {"column_list": ["text", "words"]}),
+        ("ExpectColumnUniqueValueCountToBeBetween", {"column": "text", "max_value": 5}),
+        ("ExpectColumnMeanToBeBetween", {"column": "words", "max_value": 3}),
+        ("ExpectColumnValuesToBeIncreasing", {"column": "words"}),
+        ("ExpectTableRowCountToEqual", {"value": 60}),
+    )
+    monkeypatch.setattr(spool, "BATCH_CHARACTERS", 20)
+    contract.check(records, _domain(*rules), tmp_path / "batches")
+    # As Great Expectations itself sees it: one frame with every text.
+    monkeypatch.setattr(spool, "BATCH_CHARACTERS", 1_000_000)
+    monkeypatch.setattr(validation, "is_by_batch", lambda _: False)
+    monkeypatch.setattr(validation, "sha256", lambda text: text)
+    contract.check(records, _domain(*rules), tmp_path / "whole")
+    batches, whole = (json.loads((tmp_path / name / "contract.json").read_text()) for name in ("batches", "whole"))
+    assert batches == whole
+    assert {one["success"] for one in whole["expectations"][:2]} == {True, False}, "the shares lie on both sides"
+
+
+def test_what_compares_texts_of_a_whole_arrival_is_a_config_error(tmp_path: Path) -> None:
+    for rule in (("ExpectColumnMaxToBeBetween", {"column": "text"}), ("ExpectColumnValuesToBeIncreasing", {"column": "text"})):
+        with pytest.raises(ConfigError, match="never in memory"):
+            contract.check([], _domain(rule), tmp_path)
 
 
 def test_the_page_is_great_expectations_own_and_needs_no_other_host_and_no_script(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any, get_args
 import pytest
 
 from pipelines.config import PROJECT, DomainConfig, Format, Sources
-from pipelines.errors import Unavailable
+from pipelines.errors import ArrivalRefused, Unavailable
 from pipelines.intake import extract, formats, landing, reader
 from pipelines.intake.records import RawRecord, Refusal
 
@@ -195,7 +195,22 @@ def test_an_arrival_of_everything_that_goes_wrong_accounts_for_all_of_it(tmp_pat
         (folder / name).write_bytes(content)
     landing.seal(folder, uploader="steward", source="test", effective="2014-01-01")
     found = extract.extract(folder, _domain(), "2014-01-01")
-    assert {record.key for record, _ in found.records} == {"a good note", "r1", "r3", "j1", "j3", "scan"}
+    assert {record.key for record in found.records} == {"a good note", "r1", "r3", "j1", "j3", "scan"}
     assert len(found.records) + len(found.refusals) == sum(count for _, count in delivered.values())
     assert all(line.reason and len(line.file) <= 27 for line in found.refusals)
     assert len(children) == 1
+
+
+def test_an_arrival_of_more_documents_than_its_account_may_have_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "arrival"
+    folder.mkdir()
+    (folder / "rows.csv").write_text("id,text\nr1,one\nr2,two\nr3,three\n", encoding="utf-8")
+    landing.seal(folder, uploader="steward", source="test", effective="2014-01-01")
+    domain = _domain()
+    at_most = {"sources": domain.sources.model_copy(update={"limits": domain.sources.limits.model_copy(update={"documents": 3})})}
+    found = extract.extract(folder, domain.model_copy(update=at_most), "2014-01-01")
+    assert [record.key for record in found.records] == ["r1", "r2", "r3"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["arrival"], "the spool has no name"
+    less = {"sources": domain.sources.model_copy(update={"limits": domain.sources.limits.model_copy(update={"documents": 2})})}
+    with pytest.raises(ArrivalRefused, match=r"more than 2 documents \(sources.limits.documents\)"):
+        extract.extract(folder, domain.model_copy(update=less), "2014-01-01")

@@ -13,7 +13,7 @@ from pipelines.errors import MaskingFailed
 from pipelines.masking import coverage, labelled
 from pipelines.masking.mask import Masker
 from pipelines.masking.recogniser import templates
-from pipelines.masking.report import report
+from pipelines.masking.report import Tally, report
 from pipelines.masking.score import Score
 from pipelines.masking.vault import Vault
 
@@ -63,7 +63,10 @@ def test_a_score_counts_characters() -> None:
 def test_the_report_holds_counts_and_no_values(vault: Vault) -> None:
     masker = Masker("safe_harbor", vault)
     texts = [("Dr. Vole saw Ana Quist on March 3, 2014; mail a.b@example.org.", ("Ana Quist",)), ("The knee is better.", ())]
-    made = report(masker, masker.mask_all(texts), {"NAME": 0.99})
+    tally = Tally()
+    for one in masker.mask_all(texts):
+        tally.add(one)
+    made = report(masker, tally, {"NAME": 0.99})
     assert (made["texts"], made["texts_changed"], made["profile"]) == (2, 1, "safe_harbor")
     assert made["kinds"]["EMAIL"] == {"total": 1, "by": {"patterns": 1}} and made["kinds"]["SUBJECT"]["by"] == {"subjects": 1}
     assert made["recogniser"]["name"] == "ratchet-minilm" and len(made["recogniser"]["sha256"]) == 64

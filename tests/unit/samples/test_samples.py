@@ -40,8 +40,8 @@ def documents(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         folder = landing.deliver(settings, domain.domain, files, uploader="steward", source="sample", effective=delivery["effective"])
         found = extract.extract(folder, domain, delivery["effective"])
         assert found.refusals == []
-        staged, _ = extract.mask(found, Masker.open(settings, domain.privacy), "a", domain)
-        made[delivery["folder"]] = staged.documents
+        staged = extract.mask(found, Masker.open(settings, domain.privacy), "a", domain, lambda _: None)
+        made[delivery["folder"]] = list(staged.documents)
     return made
 
 
