@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.config import PROJECT
 
-FOUNDATIONS = {"config", "source_config", "screen_config", "strict", "errors", "manifest", "state", "governance"}
+FOUNDATIONS = {"config", "source_config", "screen_config", "compute_config", "strict", "errors", "manifest", "state", "governance"}
 CAPABILITIES = {"intake", "masking", "corpus", "retrieval", "training", "compute", "evaluation", "registry", "serving"}
 ABOVE = {"steps", "site", "demo", "samples", "cli", "__main__"}
 

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pipelines.compute import launch as several_nodes
 from pipelines.config import PROJECT, Recipe
 from pipelines.errors import BadInput
 
@@ -24,7 +25,14 @@ ENVIRONMENT = {
 
 
 def launch(job: Path) -> None:
-    """Become torchrun's agent and start the ranks; returns when all of them have finished, raises when one failed."""
+    """Become torchrun's agent and start the ranks; returns when all of them have finished, raises when one failed.
+
+    In a job on several nodes the ranks are spread over them instead, and a failed rank's exit code becomes this process's.
+    """
+    if (nodes := several_nodes.within()) is not None:
+        if code := several_nodes.ranks(nodes, RANKS, ["-m", "pipelines.training.worker", "--job", str(job)]):
+            sys.exit(code)
+        return
     from torch.distributed.run import main
 
     sys.argv[0] = "torchrun"
