@@ -13,6 +13,7 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -64,12 +65,14 @@ def ranks(nodes: Nodes, total: int, module: list[str]) -> int:
     else:
         write(_order(nodes.id), {"nodes": asdict(nodes), "ranks": total // nodes.count, "module": module})
         env["RATCHET_NODE"] = "0"
+    _failure(nodes.id).unlink(missing_ok=True)
     running = subprocess.Popen(command, env=env, preexec_fn=child.die_with_parent, stdin=subprocess.DEVNULL)
     previous = signal.signal(signal.SIGTERM, lambda *_: running.terminate())
     try:
-        return running.wait()
+        code = running.wait()
     finally:
         signal.signal(signal.SIGTERM, previous)
+    return int(_failure(nodes.id).read_text(encoding="utf-8")) if code and _failure(nodes.id).exists() else code
 
 
 def agent(nodes: Nodes, node: int, address: str, per_node: int, module: list[str]) -> int:
@@ -88,8 +91,11 @@ def agent(nodes: Nodes, node: int, address: str, per_node: int, module: list[str
     try:
         main([*meeting, *module])
     except ChildFailedError as error:
-        code = error.get_first_failure()[1].exitcode
-        return code if code > 0 else 1
+        code: int = max(error.get_first_failure()[1].exitcode, 1)  # a signal is negative
+        # The first to fail writes it down: the scheduler kills the other agents, and would answer with their 137.
+        with suppress(FileExistsError), _failure(nodes.id).open("x", encoding="utf-8") as file:
+            file.write(str(code))
+        return code
     return 0
 
 
@@ -104,13 +110,18 @@ def follow(place: Path, submission: str) -> int:
             done.add(at)
             wanted = json.loads(order.read_text(encoding="utf-8"))
             command = [*_agent(Nodes(**wanted["nodes"])), "--ranks", str(wanted["ranks"]), "--", *wanted["module"]]
-            subprocess.run(command, env=_network(dict(os.environ)), preexec_fn=child.die_with_parent)
+            env = _network(os.environ | {"RATCHET_JOB": str(place)})
+            subprocess.run(command, env=env, preexec_fn=child.die_with_parent)
         time.sleep(1)
     return 0
 
 
 def _order(submission: str, place: Path | None = None) -> Path:
     return (place or Path(os.environ["RATCHET_JOB"])) / f"launch-{submission}.json"
+
+
+def _failure(submission: str) -> Path:
+    return Path(os.environ["RATCHET_JOB"]) / f"failed-{submission}"
 
 
 def _agent(nodes: Nodes) -> list[str]:

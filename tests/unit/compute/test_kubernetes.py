@@ -174,4 +174,4 @@ def test_the_pods_of_a_job_meet_and_its_result_is_found(settings: Settings, clus
         assert time.monotonic() < deadline, files.log_tail(settings, "job")
         time.sleep(0.1)
     assert jobs.result(settings, "job")["rc"] == 0, files.log_tail(settings, "job")
-    assert [(tmp_path / "ranks" / rank).read_text() for rank in "01"] == ["pod 0 sum 3", "pod 1 sum 3"]
+    assert {(tmp_path / "ranks" / rank).read_text() for rank in "01"} == {"pod 0 sum 3", "pod 1 sum 3"}
