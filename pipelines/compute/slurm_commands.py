@@ -83,7 +83,7 @@ def _parsed(lines: str) -> list[Known]:
     return sorted(found, key=lambda job: int(re.sub(r"\D.*", "", job.id) or 0), reverse=True)
 
 
-def _call(command: str, *options: str, lock: int | None = None) -> str:
+def _call(command: str, *options: str, lock: int | None = None, tries: int = 3) -> str:
     try:
         done = subprocess.run(
             [command, *options],
@@ -99,6 +99,8 @@ def _call(command: str, *options: str, lock: int | None = None) -> str:
         ) from None
     except subprocess.TimeoutExpired:
         raise Unavailable(f"{command} does not answer within {SECONDS} s", where="slurm", todo="`scontrol ping`") from None
+    if done.returncode < 0 and command != "sbatch" and tries > 1:
+        return _call(command, *options, tries=tries - 1)  # squeue dies of SIGPIPE when a busy controller closes on it
     if done.returncode != 0:
         said = " ".join((done.stderr.strip().splitlines() or [f"{command} ended with {done.returncode}"])[-1].split())
         if command == "sbatch" and _REFUSED.search(said):
