@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
+from pipelines.compute_config import KINDS, Local, Profile, StepName
 from pipelines.errors import ConfigError, NotFound
 from pipelines.examples_config import Examples
 from pipelines.plan_config import Budget as Budget
@@ -319,6 +320,8 @@ class DomainConfig(Strict):
     gate: Gate
     rollout: Rollout = Rollout()
     roles: Roles = Roles()
+    # Not in dumps: where a step runs does not change what it yields.
+    compute: dict[StepName, Name] = Field({}, exclude=True, description="step -> profile in configs/compute/; `local` for those not named")
 
     @model_validator(mode="after")
     def _someone_can_approve(self) -> DomainConfig:
@@ -389,7 +392,32 @@ def load_domain(name: str, settings: Settings) -> DomainConfig:
         raise ConfigError(f"the file is named {name!r} but says domain: {domain.domain!r}", where=str(path), todo="make them agree")
     if domain.recipe.distributed:
         deepspeed_config(domain.recipe, domain.recipe.precision, settings.configs)
+    for profile in sorted(set(domain.compute.values())):
+        load_profile(profile, settings)
     return domain
+
+
+def load_profile(name: str, settings: Settings) -> Profile:
+    """A compute profile; `local` needs no file. ConfigError for a name without a file, and for a broken file."""
+    path = settings.configs / "compute" / f"{name}.yaml"
+    if not path.is_file():
+        if name == "local":
+            return Local()
+        names = _stems(path.parent)
+        hint = f"{did_you_mean(name, names)}known profiles: {', '.join(names) or 'none'}"
+        raise ConfigError(f"there is no compute profile {name!r}", where=str(path), todo=hint)
+    values = read_yaml(path)
+    kind = values.get("kind")
+    if kind not in KINDS:
+        hint = f"{did_you_mean(str(kind), sorted(KINDS))}kinds: {', '.join(sorted(KINDS))}"
+        raise ConfigError(f"kind: there is no kind of compute {kind!r}", where=str(path), todo=hint)
+    return parse(KINDS[kind], values, str(path))
+
+
+def profile_of(domain: DomainConfig, step: str, settings: Settings) -> Profile:
+    """Where a step of a domain runs. Only training spreads over several nodes; for another step they would stand idle."""
+    profile = load_profile({str(key): value for key, value in domain.compute.items()}.get(step, "local"), settings)
+    return profile if step == "train" or isinstance(profile, Local) else profile.model_copy(update={"nodes": 1})
 
 
 def parse(model: type[Model], values: object, where: str) -> Model:

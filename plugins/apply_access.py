@@ -1,4 +1,4 @@
-"""Puts the roles and users that `pipelines.site.users` describes into Airflow: one process instead of a dozen slow CLI calls.
+"""Puts the roles, users and pools that `pipelines.site.users` describes into Airflow: one process instead of a dozen slow CLI calls.
 
 Reads the description as JSON from stdin. Every part is safe to repeat. Not a plugin: `.airflowignore` keeps Airflow from loading it.
 """
@@ -13,8 +13,9 @@ from typing import Any
 
 
 def apply(spec: dict[str, Any]) -> dict[str, str]:
-    """Migrate the database, then roles, then users; returns user name -> id."""
+    """Migrate the database, then roles, users and pools; returns user name -> id."""
     from airflow.api_fastapi.app import create_auth_manager
+    from airflow.models.pool import Pool
     from airflow.providers.fab.www.security_appless import ApplessAirflowSecurityManager
     from airflow.utils.db import initdb
     from airflow.utils.session import create_session
@@ -29,6 +30,9 @@ def apply(spec: dict[str, Any]) -> dict[str, str]:
             _take_back(manager, name, {tuple(right) for right in rights})
         _everything_to_admin(manager, session)
         ids = {name: _user(manager, session, name, wanted) for name, wanted in spec["users"].items()}
+        for name, pool in spec["pools"].items():
+            # A job that is deferred holds its GPUs, or its place in their queue, all the while.
+            Pool.create_or_update_pool(name, pool["slots"], pool["description"], include_deferred=True, session=session)
         session.commit()
     return ids
 

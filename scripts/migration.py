@@ -9,6 +9,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # this tree's models, not those of an installed one
+
 from alembic import command
 from alembic.config import Config
 

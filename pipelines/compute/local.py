@@ -8,9 +8,7 @@ in which a started job looks absent.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -18,22 +16,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from pipelines.compute.files import LOG, RESULT, folder
+from pipelines.compute_config import Local
 from pipelines.config import PROJECT, Settings
-from pipelines.errors import BadInput, Unavailable
+from pipelines.errors import Unavailable
 
 State = Literal["absent", "running", "lost", "done"]
 
 
-def folder(settings: Settings, job: str) -> Path:
-    """Where a job keeps lock, log and result. `job` is made of letters, digits, `.`, `_`, `-`, and `/` between parts."""
-    if not re.fullmatch(r"[A-Za-z0-9_.+:-]+(/[A-Za-z0-9_.+:-]+)*", job) or ".." in job:
-        raise BadInput(f"not a job name: {job!r}")
-    return settings.var / "jobs" / job
-
-
-def start(settings: Settings, job: str, argv: list[str]) -> None:
+def start(settings: Settings, job: str, argv: list[str], _profile: Local | None = None) -> None:
     """Start `python ARGV` unless this job runs or has a result. Returns when the job is certain to be seen as running."""
     place = folder(settings, job)
     place.mkdir(parents=True, exist_ok=True)
@@ -43,9 +36,9 @@ def start(settings: Settings, job: str, argv: list[str]) -> None:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return
-        if (place / "result.json").exists():
+        if (place / RESULT).exists():
             return
-        with (place / "log.txt").open("ab") as log:
+        with (place / LOG).open("ab") as log:
             subprocess.run(
                 [sys.executable, "-m", "pipelines.compute.wrapper", str(place), str(lock), *argv],
                 cwd=PROJECT,
@@ -61,7 +54,7 @@ def start(settings: Settings, job: str, argv: list[str]) -> None:
         os.close(lock)  # the wrapper's copy keeps it held
 
 
-def poll(settings: Settings, job: str) -> State:
+def poll(settings: Settings, job: str, _profile: Local | None = None) -> State:
     """`running` while the lock is held, `done` with a result, `lost` when the wrapper died without one, else `absent`."""
     place = folder(settings, job)
     if not (place / "lock").exists():
@@ -69,35 +62,23 @@ def poll(settings: Settings, job: str) -> State:
     if _held(place / "lock"):
         return "running"
     # The result is renamed into place before the lock is let go, so looking in this order cannot miss it.
-    if (place / "result.json").exists():
+    if (place / RESULT).exists():
         return "done"
     return "lost" if (place / "started").exists() else "absent"
 
 
-def result(settings: Settings, job: str) -> dict[str, Any]:
-    """`{"rc": int, "output": ..., "error": str | None}` of a finished job."""
-    path = folder(settings, job) / "result.json"
-    if not path.exists():
-        raise Unavailable("the job has no result", where=job, todo="clear the task: it starts again and resumes")
-    value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return value
+def note(_settings: Settings, _job: str, _profile: Local | None = None) -> str:
+    """Nothing waits here, and of a process that is gone there is nothing to say."""
+    return ""
 
 
-def log_tail(settings: Settings, job: str, lines: int = 60) -> str:
-    """The last lines of a job's log."""
-    path = folder(settings, job) / "log.txt"
-    if not path.exists():
-        return ""
-    return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
-
-
-def stop(settings: Settings, job: str, seconds: float = 30.0) -> None:
+def stop(settings: Settings, job: str, profile: Local | None = None) -> None:
     """SIGTERM the job's process group and wait until its lock is free: a retry must not attach to a dying process."""
     place = folder(settings, job)
     if poll(settings, job) != "running":
         return
     pid = _pid(place)
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + (profile or Local()).stop_seconds
     sent = signal.SIGTERM
     while _held(place / "lock"):
         if pid is not None:

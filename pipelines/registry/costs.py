@@ -18,19 +18,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from pipelines.config import DomainConfig, Recipe, Settings
-from pipelines.errors import ConfigError
+from pipelines.config import DomainConfig, Recipe, Settings, profile_of
 from pipelines.registry import parts
 from pipelines.state.database import reading
 from pipelines.state.models import Charge, now
 from pipelines.strict import Strict
 
 UTILISATION = 0.3
-"""Share of a core's matrix-multiplication speed that a small model's training reaches; docs/measurements.md has what was measured."""
+"""Share of a core's matrix-multiplication speed that a small model's training reaches: assumed, not measured."""
 _PROBE = 384
 """Rows and columns of the matrices that are multiplied to learn a core's speed."""
 
@@ -62,31 +60,14 @@ class Cost(Strict):
 
 
 def prices(settings: Settings, domain: DomainConfig) -> Prices:
-    """`price_per_gpu_hour` and `price_per_cpu_hour` of the domain's compute profile. ConfigError for a price that is none."""
-    name = profile_of(domain)
-    path = settings.configs / "compute" / f"{name}.yaml"
-    if not path.is_file():
-        return Prices(profile=name)
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"not readable as YAML: {' '.join(str(error).split())}", where=str(path), todo="mend the file") from None
-    for key in ("price_per_gpu_hour", "price_per_cpu_hour"):
-        value = values.get(key)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf):
-            raise ConfigError(f"{key}: {value!r} is no price", where=str(path), todo="write a number, in the budget's currency")
+    """Prices and GPUs of the compute profile on which the domain trains."""
+    profile = profile_of(domain, "train", settings)
     return Prices(
-        profile=name,
-        per_gpu_hour=values.get("price_per_gpu_hour"),
-        per_cpu_hour=values.get("price_per_cpu_hour"),
-        gpus=int(values.get("gpus_here") or 0) + int(values.get("nodes") or 1) * int(values.get("gpus_per_node") or 0),
+        profile=domain.compute.get("train", "local"),
+        per_gpu_hour=profile.price_per_gpu_hour,
+        per_cpu_hour=profile.price_per_cpu_hour,
+        gpus=profile.gpus,
     )
-
-
-def profile_of(domain: DomainConfig) -> str:
-    """The compute profile on which the domain trains."""
-    by_step = getattr(domain, "compute", {})
-    return str(by_step.get("train", "local")) if isinstance(by_step, Mapping) else "local"
 
 
 def charged(basis: Literal["estimated", "metered"], price: Prices, domain: DomainConfig, **facts: Any) -> Cost:

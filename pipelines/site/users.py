@@ -18,6 +18,7 @@ from pipelines.errors import ConfigError, Unavailable
 from pipelines.manifest import sha256
 from pipelines.site import secrets
 from pipelines.site.airflow_env import airflow_env, airflow_home, metadata_database
+from pipelines.site.pools import pools
 
 Stage = Literal["collect", "ingest", "finetune", "release"]
 Right = tuple[str, str]
@@ -121,6 +122,7 @@ def ensure(settings: Settings) -> None:
         "airflow": _airflow_version(),
         "roles": roles(settings),
         "users": {user: {"roles": held, "password": kept.passwords[user]} for user, held in wanted.items()},
+        "pools": pools(settings, domains(settings)),
         "ids_file": str(ids_file(settings)),
     }
     mark, digest = home / "access.sha256", sha256(spec)

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from pipelines.compute import launch as several_nodes
 from pipelines.config import PROJECT, Recipe
 from pipelines.errors import BadInput, Conflict, RatchetError
 from pipelines.training import watch
@@ -30,34 +31,48 @@ def configs() -> Path:
 
 
 def launch(path: Path, recipe: Recipe, work: Path, threads: int) -> None:
-    """Become torchrun's agent and start the ranks on this host; returns when all of them have finished.
+    """Become torchrun's agent and start the ranks on this host, in a job on several nodes an agent on each; returns when all have finished.
 
-    Raises what the first failing rank left, after the others were killed. SIGTERM asks the ranks to save and stop.
+    Raises what the first failing rank left, after the others were killed. SIGTERM asks the ranks of this host to save and stop; those of
+    several nodes get it from their scheduler.
     """
     import torch
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.run import main
 
     os.environ[AGENT] = str(os.getpid())
     os.environ["OMP_NUM_THREADS"] = str(max(1, threads // recipe.ranks))
-    os.environ["GLOO_SOCKET_IFNAME"] = "lo"  # the ranks of one host talk over loopback only
     if not torch.cuda.is_available():
         os.environ["DS_ACCELERATOR"] = "cpu"
+    module = ["-m", "pipelines.training.worker", "--job", str(path)]
+    nodes = several_nodes.within()
+    died, code = (
+        _on_this_host(module, recipe.ranks, work) if nodes is None else ("a rank", several_nodes.ranks(nodes, recipe.ranks, module))
+    )
+    if code == watch.BUSY:
+        raise Conflict("this training already runs", where=str(work), todo="wait for it, or stop it first")
+    if code:
+        told = RatchetError(f"{died} ended with {code}", where=str(work), todo="read the log; running it again resumes")
+        raise watch.left(work) or told
+
+
+def _on_this_host(module: list[str], ranks: int, work: Path) -> tuple[str, int]:
+    """Which rank failed first, and its exit code; 0 when none did."""
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import main
+
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"  # the ranks of one host talk over loopback only
     # torchrun would answer SIGTERM by killing the ranks; they are to save first.
     signal.signal(signal.SIGTERM, lambda *_: (work / watch.STOP).touch())
     sys.argv[0] = "torchrun"
-    options = ["--nnodes=1", f"--nproc-per-node={recipe.ranks}", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0"]
+    options = ["--nnodes=1", f"--nproc-per-node={ranks}", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0"]
     options += ["--local-addr=127.0.0.1", "--signals-to-handle=SIGHUP", f"--shutdown-timeout={SHUTDOWN_SECONDS}"]
     # A host that is busy for a minute is not a lost node: stalls are the watchdog's.
     options += ["--rdzv-conf=heartbeat=60,keep_alive_interval=5,keep_alive_max_attempt=60"]
     try:
-        main([*options, "-m", "pipelines.training.worker", "--job", str(path)])
+        main([*options, *module])
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
-        if failure.exitcode == watch.BUSY:
-            raise Conflict("this training already runs", where=str(work), todo="wait for it, or stop it first") from None
-        died = f"rank {rank} ended with {failure.exitcode}"
-        raise watch.left(work) or RatchetError(died, where=str(work), todo="read the log; running it again resumes") from None
+        return f"rank {rank}", failure.exitcode
+    return "", 0
 
 
 def check_world(recipe: Recipe) -> tuple[int, int]:

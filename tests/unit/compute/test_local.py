@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.compute import local
+from pipelines.compute import files, local
 from pipelines.config import Settings
 from pipelines.errors import BadInput
 
@@ -27,8 +27,8 @@ def test_a_job_leaves_its_output(settings: Settings) -> None:
     assert local.poll(settings, "a/b") == "absent"
     local.start(settings, "a/b", ["-c", code])
     wait(settings, "a/b", "done")
-    assert local.result(settings, "a/b") == {"rc": 0, "output": {"made": 1}, "error": None}
-    assert "hello" in local.log_tail(settings, "a/b")
+    assert files.result(settings, "a/b") == {"rc": 0, "output": {"made": 1}, "error": None}
+    assert "hello" in files.log_tail(settings, "a/b")
 
 
 def test_starting_twice_is_one_process(settings: Settings, tmp_path: Path) -> None:
@@ -47,11 +47,11 @@ def test_starting_twice_is_one_process(settings: Settings, tmp_path: Path) -> No
 def test_a_killed_child_is_a_failed_job(settings: Settings) -> None:
     local.start(settings, "job", ["-c", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"])
     wait(settings, "job", "done")
-    assert local.result(settings, "job")["error"] == "the step's process ended by signal 9"
+    assert files.result(settings, "job")["error"] == "the step's process ended by signal 9"
 
 
 def test_a_killed_wrapper_takes_its_child_along_and_the_job_is_lost(settings: Settings) -> None:
-    place = local.folder(settings, "job")
+    place = files.folder(settings, "job")
     local.start(settings, "job", ["-c", f"import os; open({str(place / 'child')!r}, 'w').write(str(os.getpid())); {SLOW}"])
     deadline = time.monotonic() + 15
     while not (place / "child").exists() or not (place / "child").read_text():
@@ -69,19 +69,19 @@ def test_stop_waits_for_the_lock(settings: Settings) -> None:
     local.start(settings, "job", ["-c", SLOW])
     local.stop(settings, "job")
     assert local.poll(settings, "job") == "done"
-    assert local.result(settings, "job")["rc"] == -signal.SIGTERM
+    assert files.result(settings, "job")["rc"] == -signal.SIGTERM
 
 
 def test_a_job_name_cannot_leave_its_folder(settings: Settings) -> None:
     for name in ("../x", "a/../../x", "/etc/x", "a b", ""):
         with pytest.raises(BadInput):
-            local.folder(settings, name)
+            files.folder(settings, name)
 
 
 def test_an_error_line_reaches_the_result(settings: Settings) -> None:
     local.start(settings, "job", ["-m", "pipelines", "step", "index", "--domain", "nowhere", "--arg", "version=x"])
     wait(settings, "job", "done", 40)
-    done = local.result(settings, "job")
+    done = files.result(settings, "job")
     assert done["rc"] == 2
     assert "there is no domain 'nowhere'" in done["error"]
     assert json.dumps(done)

@@ -11,6 +11,7 @@ from pipelines.config import PROJECT, Settings, load_domain
 from pipelines.errors import BadInput, ConfigError
 from pipelines.site import secrets, users
 from pipelines.site.airflow_env import airflow_env
+from pipelines.site.pools import pools
 
 
 def mode(path: Path) -> int:
@@ -78,3 +79,14 @@ def test_no_account_is_an_error_and_never_an_empty_list(law: Settings) -> None:
     users.ids_file(law).parent.mkdir(parents=True)
     secrets.write(users.ids_file(law), {"bob": "4", "admin": "1"})
     assert users.assigned_users(law, domain) == [{"id": "4", "name": "bob"}]
+
+
+def test_the_gpu_pool_is_as_large_as_the_profiles_that_domains_name(law: Settings) -> None:
+    assert pools(law, users.domains(law))["gpu"]["slots"] == 0
+    folder = law.configs / "compute"
+    folder.mkdir()
+    (folder / "big.yaml").write_text("{kind: slurm, nodes: 2, gpus_per_node: 4, jobs_at_once: 2}", encoding="utf-8")
+    (folder / "unused.yaml").write_text("{kind: slurm, gpus_per_node: 8}", encoding="utf-8")
+    path = law.configs / "domains" / "law.yaml"
+    path.write_text(path.read_text(encoding="utf-8") + "compute: {train: big, index: big}\n", encoding="utf-8")
+    assert pools(law, users.domains(law))["gpu"]["slots"] == 16
