@@ -48,6 +48,7 @@ def learning_parts(settings: Settings, domain: DomainConfig) -> dict[str, str]:
         "prompt": prompt_sha256(settings, domain),
         "task": sha256(task),
         "rules": sha256(rules),
+        "examples": sha256(domain.examples.model_dump(mode="json")),
         "recipe": sha256(domain.recipe.model_dump(mode="json")),
         "passages": sha256(domain.retrieval.chunk_words),
     }

@@ -84,15 +84,21 @@ def _wait(process: subprocess.Popen[bytes], work: Path, told: Callable[[progress
 
 @contextmanager
 def _passing_sigterm_on(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """The training saves and stops before this process does."""
+    """The training saves and stops before this process does. Once asked, it is ending: asking again must not cut its last words short."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    asked: list[int] = []
+
+    def pass_on(number: int, _: object) -> None:
+        asked.append(number)
+        process.terminate()
+
+    before = signal.signal(signal.SIGTERM, pass_on)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN if asked else before)
 
 
 def _die_with_parent() -> None:
