@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from pipelines.errors import ConfigError
+from pipelines.parsing import did_you_mean, parse, read_yaml
 from pipelines.strict import Share, Strict
 
 Method = Literal["lora", "rslora", "dora", "qlora", "full"]
@@ -132,8 +133,6 @@ def resolve(given: Any, configs: Path) -> Any:
 
     ConfigError for a name without a file. Keys are checked by whoever validates the result.
     """
-    from pipelines.config import did_you_mean, parse, read_yaml
-
     inline = {"from": given} if isinstance(given, str) else given
     if not isinstance(inline, Mapping) or "from" not in inline:
         return given

@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 import weakref
+from abc import abstractmethod
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,8 +31,9 @@ class OnDisk(Sequence[T]):
             return Picked(self, range(len(self))[place])
         return self._at(range(len(self))[place])
 
+    @abstractmethod
     def _at(self, place: int) -> T:
-        raise NotImplementedError
+        """The value at a place that there is."""
 
 
 class Picked(OnDisk[T]):

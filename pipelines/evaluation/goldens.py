@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from pipelines.config import PROJECT, Strict, parse
+from pipelines.config import PROJECT
 from pipelines.errors import ConfigError
+from pipelines.parsing import read_lines
+from pipelines.strict import Strict
 
 Day = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
 Filled = Annotated[str, Field(min_length=1)]
@@ -53,15 +54,8 @@ def load(path: Path) -> list[Golden]:
     if not place.is_file():
         raise ConfigError("there is no such file of goldens", where=str(path), todo="see gate.goldens in the domain file")
     goldens: list[Golden] = []
-    for number, line in enumerate(place.read_text(encoding="utf-8").split("\n"), 1):
-        if not line.strip():
-            continue
-        where = f"{path}:{number}"
-        try:
-            values = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ConfigError(f"not JSON: {error.msg}", where=where, todo="mend the line") from None
-        goldens.append(parse(Golden, values, where))
+    for where, golden in read_lines(Golden, place, str(path)):
+        goldens.append(golden)
         if any(goldens[-1].id == earlier.id for earlier in goldens[:-1]):
             raise ConfigError(f"the id {goldens[-1].id!r} is taken", where=where, todo="give every golden an id of its own")
     return goldens

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines.config import DomainConfig, Settings, parse
-from pipelines.errors import ConfigError
+from pipelines.config import DomainConfig, Settings
 from pipelines.manifest import sha256, sha256_folder
+from pipelines.parsing import parse, read_yaml
 from pipelines.strict import Strict
 
 
@@ -85,10 +85,4 @@ def prompt_fits(settings: Settings, domain: DomainConfig, trained_on: str | None
     before, _, number = trained_on.partition("/")
     if before != family or not path.is_file():
         return False
-    import yaml
-
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"not readable as YAML: {' '.join(str(error).split())}", where=str(path), todo="mend the file") from None
-    return number in parse(PromptFacts, values or {}, str(path)).compatible_with
+    return number in parse(PromptFacts, read_yaml(path), str(path)).compatible_with

@@ -22,7 +22,7 @@ from pydantic import Field
 from sqlalchemy import select
 from starlette.requests import ClientDisconnect
 
-from pipelines.config import DomainConfig, Settings, Strict, domain_names, load_domain
+from pipelines.config import DomainConfig, Settings, domain_names, load_domain
 from pipelines.errors import BadInput, ConfigError, NotAllowed, RatchetError, Unavailable
 from pipelines.governance import audit
 from pipelines.intake import uploads
@@ -30,6 +30,7 @@ from pipelines.serving import shapes
 from pipelines.serving.keys import Key
 from pipelines.state.database import transaction
 from pipelines.state.models import AuditEvent
+from pipelines.strict import Strict
 
 PIECE = 1 << 20
 IDLE_SECONDS = 60.0

@@ -13,8 +13,9 @@ from pathlib import Path
 from pydantic import Field
 
 from pipelines import locks
-from pipelines.config import Settings, Strict
+from pipelines.config import Settings
 from pipelines.errors import BadInput
+from pipelines.strict import Strict
 
 SERVICE_USER = "ratchet"
 """The account that steps use to read Airflow's record of an approval; it may change nothing."""

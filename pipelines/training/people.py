@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +13,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipelines.config import DomainConfig, Settings, parse
+from pipelines.config import DomainConfig, Settings
 from pipelines.corpus.documents import FOREVER, Document
 from pipelines.errors import ConfigError
 from pipelines.manifest import sha256
+from pipelines.parsing import read_lines
 from pipelines.strict import Strict
 from pipelines.training.example import Example, Kind
 from pipelines.training.prompt import flatten
@@ -91,15 +91,7 @@ def path_of(settings: Settings, domain: DomainConfig) -> Path | None:
 def load(path: Path, kind: Kind) -> list[Example]:
     """All examples of a file. ConfigError names the line."""
     made: list[Example] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
-        if not line.strip():
-            continue
-        where = f"{path.name}:{number}"
-        try:
-            values = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ConfigError(f"not JSON: {error.msg}", where=where, todo="mend the line") from None
-        written = parse(Written, values, where)
+    for where, written in read_lines(Written, path, path.name):
         if (fault := written.fault(kind)) is not None:
             raise ConfigError(fault, where=where, todo="mend the line")
         made.append(_example(written, kind))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from pipelines.site.airflow_env import airflow_env
 def run_apart(settings: Settings, script: str, source: Path, out: Path) -> dict[str, Any]:
     """What `script`, a file beside this one, found: it is given `source` and writes JSON to `out`."""
     environ = users.clean_environ() | airflow_env(settings)
+    environ["PYTHONPATH"] += f"{os.pathsep}{PROJECT / 'tests'}"
     for argv in (["-m", "airflow", "db", "migrate"], [str(Path(__file__).parent / script), str(source), str(out)]):
         done = subprocess.run([sys.executable, *argv], env=environ, cwd=PROJECT, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

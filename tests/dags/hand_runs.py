@@ -22,9 +22,9 @@ def run(dag: Any, **conf: Any) -> dict[str, Any]:
 
 def release(settings: Any, number: int) -> str:
     """A live release with an adapter and an index made from the first version: this test trains and serves nothing."""
-    from pipelines.registry import artifacts, candidates, pointer
-    from pipelines.state.database import transaction
-    from pipelines.state.models import Approval, now
+    from live import make_live
+
+    from pipelines.registry import artifacts, candidates
 
     made = {}
     for kind in ("adapter", "index"):
@@ -35,12 +35,7 @@ def release(settings: Any, number: int) -> str:
         settings, domain="clinical", version_id="MedNotes_v1.0", base="b", base_sha256="0", adapter_id=made["adapter"],
         index_id=made["index"], prompt="p/v1", prompt_sha256="0", policy={}, step_hash=f"{number:064x}",
     )  # fmt: skip
-    with transaction(settings) as session:
-        candidates.move(session, name, "gated")
-        candidates.move(session, name, "approved")
-        session.add(Approval(candidate_id=name, decision="approved", actor="approver", responded_at=now(), source="x"))
-    pointer.set_canary(settings, name, 0.1)
-    pointer.promote(settings, name)
+    make_live(settings, name)
     return name
 
 

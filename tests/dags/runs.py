@@ -22,23 +22,10 @@ def run(bag: Any, dag_id: str) -> dict[str, Any]:
     return {"state": str(done.state), "tasks": {ti.task_id: str(ti.state) for ti in done.get_task_instances()}}
 
 
-def make_live(settings: Any, candidate_id: str) -> None:
-    """Past gate and approval by hand: this test has no Triton."""
-    from pipelines.registry import candidates, pointer
-    from pipelines.state.database import transaction
-    from pipelines.state.models import Approval, now
-
-    with transaction(settings) as session:
-        candidates.move(session, candidate_id, "gated")
-        candidates.move(session, candidate_id, "approved")
-        session.add(Approval(candidate_id=candidate_id, decision="approved", actor="approver", responded_at=now(), source="test"))
-    pointer.set_canary(settings, candidate_id, 0.1)
-    pointer.promote(settings, candidate_id)
-
-
 def main() -> None:
     samples, out = Path(sys.argv[1]), Path(sys.argv[2])
     from airflow.dag_processing.dagbag import DagBag
+    from live import make_live
 
     from pipelines.config import PROJECT, load_settings
     from pipelines.intake import landing

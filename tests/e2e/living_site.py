@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from free_ports import free_ports
 
 from pipelines.config import PROJECT, Ports, Settings, load_settings
 from pipelines.errors import RatchetError
@@ -107,16 +107,6 @@ def checkpointed(words: list[str]) -> bool:
 
 def local(address: str) -> bool:
     return address.removeprefix("::ffff:").startswith("127.") or address == "::1"
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 def worked(admin: AirflowClient, dag: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""`python tests/e2e/replay.py DATA OUT.json`: the public data through a real Airflow, in order and in shuffled orders.
+"""`PYTHONPATH=tests python tests/e2e/replay.py DATA OUT.json`: the public data through a real Airflow, in order and in shuffled orders.
 
 Regulations B, M and P, one source document an arrival, into four domains: by effective date, and in three shuffled orders; each order with
 a notice that was torn on its way, one that holds an instruction to a model, and one that is delivered twice. Beside them the five days of

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.config import PROJECT, Recipe, load_domain, load_settings, parse
+from pipelines.config import PROJECT, Recipe, load_domain, load_settings
 from pipelines.errors import ConfigError
+from pipelines.parsing import parse
 from pipelines.recipe_config import deepspeed_config, resolve
 
 

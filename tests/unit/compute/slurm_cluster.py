@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from free_ports import free_ports
+
 NEEDED = ("slurmctld", "slurmd", "sbatch", "munged")
 
 CONF = """\
@@ -60,7 +62,7 @@ def cluster(home: Path) -> Iterator[Path]:
     for name in ("state", "spool/n1", "spool/n2"):
         (home / name).mkdir(parents=True)
     conf = home / "slurm.conf"
-    ctld, n1, n2 = _free_ports(3)
+    ctld, n1, n2 = free_ports(3)
     conf.write_text(CONF.format(home=home, host=socket.gethostname().split(".")[0], user=getpass.getuser(), ctld=ctld, n1=n1, n2=n2))
     key = home / "munge.key"
     key.write_bytes(secrets.token_bytes(128))
@@ -111,16 +113,6 @@ def _until(true: Callable[[], bool], seconds: float, home: Path) -> None:
             logs = "\n".join(f"{path.name}: {path.read_text(errors='replace')[-800:]}" for path in sorted(home.glob("*.log")))
             raise AssertionError(f"Slurm does not come up\n{logs}")
         time.sleep(0.1)
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 def empty() -> None:

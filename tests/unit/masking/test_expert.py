@@ -54,7 +54,7 @@ def test_an_expired_certificate_stops_masking(vault: Vault) -> None:
 
 
 def test_the_profile_and_its_certificate_go_together(vault: Vault) -> None:
-    from pipelines.config import parse
+    from pipelines.parsing import parse
 
     with pytest.raises(ConfigError, match="certificate"):
         parse(Privacy, {"profile": "expert"}, "x.yaml")

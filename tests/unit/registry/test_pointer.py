@@ -1,10 +1,11 @@
 import pytest
+from live import approve
 
 from pipelines.config import Settings
 from pipelines.errors import BadInput, Conflict
 from pipelines.registry import artifacts, candidates, pointer, views
 from pipelines.state.database import reading, transaction
-from pipelines.state.models import Approval, Arrival, DatasetVersion, Tenure, now
+from pipelines.state.models import Arrival, DatasetVersion, Tenure, now
 
 
 def version(settings: Settings, minor: int, uploader: str = "steward") -> str:
@@ -38,10 +39,7 @@ def candidate(settings: Settings, minor: int, uploader: str = "steward") -> str:
 
 def canaried(settings: Settings, minor: int) -> str:
     name = candidate(settings, minor)
-    with transaction(settings) as session:
-        candidates.move(session, name, "gated")
-        candidates.move(session, name, "approved")
-        session.add(Approval(candidate_id=name, decision="approved", actor="approver", responded_at=now(), source="x"))
+    approve(settings, name)
     pointer.set_canary(settings, name, 0.1)
     return name
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from free_ports import free_ports
 
 from pipelines.config import PROJECT, Ports, Settings
 from pipelines.corpus.documents import Document, document
@@ -26,18 +26,6 @@ from pipelines.state.models import Candidate, DatasetVersion, Pointer, now
 QUESTION = "What is the threshold amount?"
 AMOUNTS = {1: "$53,000", 2: "$53,500"}
 GREETING = "[1] Hello.\nQuestion: Who?\nAnswer:"
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on now."""
-    with_port = [socket.socket() for _ in range(count)]
-    try:
-        for one in with_port:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in with_port]
-    finally:
-        for one in with_port:
-            one.close()
 
 
 def law(number: int) -> list[Document]:

@@ -6,6 +6,7 @@ import os
 import socket
 
 import pytest
+from free_ports import free_port
 
 from pipelines.config import Ports, Settings
 from pipelines.errors import BadInput
@@ -14,12 +15,6 @@ from pipelines.site import ports
 
 def with_ports(settings: Settings, **values: int) -> Settings:
     return settings.model_copy(update={"ports": Ports(**values)})
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_a_taken_port_is_one_line_with_what_to_do(settings: Settings) -> None:

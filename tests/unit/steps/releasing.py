@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from live import make_live
 
 from pipelines.config import PROJECT, Settings, load_domain
 from pipelines.intake import landing
 from pipelines.manifest import sha256
-from pipelines.registry import artifacts, candidates, parts, pointer
-from pipelines.state.database import transaction
-from pipelines.state.models import Approval, now
+from pipelines.registry import artifacts, candidates, parts
 from pipelines.steps import ingest, publish
 
 
@@ -66,10 +65,5 @@ def release(settings: Settings, domain_name: str, version: str, adapter_id: str 
         settings, domain=domain_name, version_id=version, base="b", base_sha256="0", adapter_id=adapter_id, index_id=index_id,
         prompt=domain.task.prompt, prompt_sha256=parts.prompt_sha256(settings, domain), policy={}, step_hash=step_hash,
     )  # fmt: skip
-    with transaction(settings) as session:
-        candidates.move(session, name, "gated")
-        candidates.move(session, name, "approved")
-        session.add(Approval(candidate_id=name, decision="approved", actor="approver", responded_at=now(), source="x"))
-    pointer.set_canary(settings, name, 0.1)
-    pointer.promote(settings, name)
+    make_live(settings, name)
     return name

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from live import approve
 
 from pipelines.config import Settings
 from pipelines.corpus import warehouse
@@ -19,7 +20,7 @@ from pipelines.intake import landing
 from pipelines.manifest import sha256
 from pipelines.registry import artifacts, candidates, lineage, pointer, views
 from pipelines.state.database import reading, transaction
-from pipelines.state.models import Approval, Artifact, ManifestRow, now
+from pipelines.state.models import Artifact, ManifestRow, now
 from pipelines.steps import erase as erasing
 from pipelines.steps import ingest, plan, publish, release
 from pipelines.training import tokens
@@ -70,10 +71,7 @@ def parts(settings: Settings, number: int, version: str) -> str:
         settings, domain="clinical", version_id=version, base="b", base_sha256="0", adapter_id=made["adapter"], index_id=made["index"],
         prompt="p/v1", prompt_sha256="0", policy={}, step_hash=f"{number:064x}",
     )  # fmt: skip
-    with transaction(settings) as session:
-        candidates.move(session, name, "gated")
-        candidates.move(session, name, "approved")
-        session.add(Approval(candidate_id=name, decision="approved", actor="approver", responded_at=now(), source="x"))
+    approve(settings, name)
     return name
 
 

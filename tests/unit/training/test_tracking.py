@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from free_ports import free_port
 
 from pipelines.config import PROJECT, Ports, Recipe, Settings
 from pipelines.errors import NotFound, Unavailable
@@ -22,12 +23,6 @@ from pipelines.training.training_set import write_json
 from pipelines.training.worker import TrainingFacts
 
 STEP = "5" * 64
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def adapter(settings: Settings, name: str = "5" * 16) -> dict[str, Any]:
