@@ -1,7 +1,8 @@
 """What a publish is to write, worked out from rows without their texts and written as streams of small tables.
 
-In memory are the arrival's and the touched rows without title and text, some hundred bytes each, and the data files read last. A text
-is fetched from where it lies (the arrival's staging file, a data file of the parent, a replayed chain) when its table is made.
+In memory are the arrival's and the touched rows without title and text, some hundred bytes each, and data files up to `_FILE_BYTES`. A
+text is fetched from where it lies (a data file of the parent, the arrival's staging file, a replayed chain) when its table is made, in the
+order in which it lies there: a file that is read in another order would be read once per text.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
 
+from cachetools import LRUCache, cached
+
 from pipelines.corpus import sealing
 from pipelines.corpus import table as tables
 from pipelines.corpus.amendments import Row, fold, replaced
@@ -18,10 +21,9 @@ from pipelines.corpus.documents import Document, Place, digest, lanes, shifted
 from pipelines.corpus.places import Places
 from pipelines.corpus.spool import batches
 
-_FILES = 16
-"""Data files that are kept in memory after they were read: what an ordinary arrival touches is read once."""
 _FILE_BYTES = 64_000_000
-"""A file of long texts has fewer rows than others."""
+"""Of one data file in memory: one of long texts has fewer rows than others. As much is kept of files read before: what an ordinary arrival
+touches is read once."""
 _Origin = tuple[str, str, tuple[str, ...], bool]
 """Key, content, subjects and whether it is erased: documents that agree in these have the same text, encrypted for the same people."""
 
@@ -76,30 +78,31 @@ def draw(
     touched = {row.key for row in arriving} | {row.key for one in replaying.values() for row in one} | known.of_parts(parts)
     files = tables.files(table, parent, wanted) if (wanted := known.of_keys(touched)) else {}
 
-    @lru_cache(_FILES)
+    @cached(LRUCache(_FILE_BYTES, getsizeof=lambda found: found.nbytes))
     def read(path: str) -> Any:
         return tables.rows_of(table, [files[path]])
 
-    @lru_cache(_FILES)
+    @lru_cache(1)
     def stored(path: str) -> list[Row]:
         return tables.to_rows(tables.of_keys(read(path), touched), keys)
 
     old = {path: [bare_row(row) for row in stored(path)] for path in files}
-    state = sorted((row for one in old.values() for row in one), key=_by_day)
+    state = sorted((row for one in old.values() for row in one), key=by_day)
     folded = replaced(fold(state, arriving), replaying, chained)
     texts: dict[_Origin, Callable[[], Document]] = {}
     for path, one in old.items():
-        texts |= {_origin(row.document): partial(_stored_document, stored, path, place) for place, row in enumerate(one)}
+        for place, row in enumerate(one):
+            texts.setdefault(_origin(row.document), partial(_stored_document, stored, path, place))
     for source, light in ((rows, arriving), *((parts[part], one) for part, one in replaying.items())):
-        texts |= {_origin(row): partial(source.__getitem__, place) for place, row in enumerate(light)}
+        for place, arrived in enumerate(light):
+            texts.setdefault(_origin(arrived), partial(source.__getitem__, place))
 
     change = {path for path, one in old.items() if any(row.document.key in folded.touched for row in one)}
     if small := known.small() - files.keys():
         files |= tables.files(table, parent, small)
-    # In the order of the arrival, which is the order in which its texts are read; what only its parts bring comes last.
-    order = {row.key: place for place, row in enumerate(arriving)}
+    lies = {origin: place for place, origin in enumerate(texts)}
     fresh = [row for row in folded.rows if row.document.key in folded.touched]
-    fresh.sort(key=lambda row: (order.get(row.document.key, len(order)), *_by_day(row)))
+    fresh.sort(key=lambda row: (lies[_origin(row.document)], *by_day(row)))
     return Draft(
         removed=[files[path] for path in sorted(change | small)],
         touched=folded.touched,
@@ -137,7 +140,8 @@ def _place(row: Document) -> Place:
     return row.key, row.valid_from, row.content
 
 
-def _by_day(row: Row) -> tuple[str, str]:
+def by_day(row: Row) -> tuple[str, str]:
+    """Sorts rows as a data file has them."""
     return row.document.key, row.document.valid_from
 
 

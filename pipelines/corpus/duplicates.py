@@ -215,8 +215,14 @@ def is_empty(settings: Settings, domain: str) -> bool:
         return session.scalar(select(TextSignature.key).where(TextSignature.domain == domain).limit(1)) is None
 
 
-def rebuild(settings: Settings, domain: DomainConfig, documents: Iterable[Document]) -> int:
-    """Signatures made anew from a dataset version: for a domain that is older than they are, and after a restore. Returns their number."""
+def rebuild(
+    settings: Settings, domain: DomainConfig, documents: Iterable[Document], lost: Iterable[Document] = ()
+) -> list[tuple[Document, Sign]]:
+    """Signatures made anew from a dataset version: for a domain that is older than they are, and after a restore.
+
+    `lost` are delivered documents whose key the version lacks, a later text of it having been taken back. Returns those of them that are
+    linked again, each with its link.
+    """
     with reading(settings) as session:
         chained = set(session.scalars(select(ChainLink.part).where(ChainLink.domain == domain.domain)))
     signs: dict[str, Sign] = {}
@@ -227,14 +233,16 @@ def rebuild(settings: Settings, domain: DomainConfig, documents: Iterable[Docume
             signs[row.key] = Sign(row.key, _text(row), row.valid_from, near.signature(row.text) if compared else None)
             owners[row.key] = row.arrival_id
     with transaction(settings) as session:
-        _link_again(session, domain.domain, signs, owners)
+        linked = _link_again(session, domain.domain, signs, owners, lost)
         session.execute(delete(SignatureBand).where(SignatureBand.domain == domain.domain))
         session.execute(delete(TextSignature).where(TextSignature.domain == domain.domain))
         _enter(session, domain.domain, signs, owners, "")
-    return len(signs)
+    return linked
 
 
-def _link_again(session: Session, domain: str, signs: dict[str, Sign], owners: dict[str, str]) -> None:
+def _link_again(
+    session: Session, domain: str, signs: dict[str, Sign], owners: dict[str, str], lost: Iterable[Document]
+) -> list[tuple[Document, Sign]]:
     """Keys that the version lacks because their text is another key's: without the link it would be lost when the other changes."""
     stored = dict(signs)
     by_text = {sign.text: sign for sign in signs.values()}
@@ -244,6 +252,14 @@ def _link_again(session: Session, domain: str, signs: dict[str, Sign], owners: d
         if row.key not in stored and twin is not None:
             signs[row.key] = replace(_sign(row), linked_to=twin.key)
             owners[row.key] = row.arrival_id
+    linked = []
+    for one in lost:
+        # The link that its signature told of was overwritten by the text that was taken back: only an equal text tells of it still.
+        if one.key not in signs and (twin := by_text.get(_text(one))) is not None:
+            signs[one.key] = Sign(one.key, twin.text, one.valid_from, twin.sketch, twin.key)
+            owners[one.key] = one.arrival_id
+            linked.append((one, signs[one.key]))
+    return linked
 
 
 def _text(row: Document) -> str:

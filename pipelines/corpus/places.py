@@ -20,12 +20,15 @@ from pipelines.corpus.documents import Place, lanes, shifted
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS at (one INTEGER PRIMARY KEY CHECK (one = 1), snapshot INTEGER NOT NULL, state BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS files (id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE, rows INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS files (id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE, rows INTEGER NOT NULL, bytes INTEGER NOT NULL);
+SELECT bytes FROM files LIMIT 0; -- an index of another version is made anew
 CREATE INDEX IF NOT EXISTS files_by_rows ON files (rows);
 CREATE TABLE IF NOT EXISTS keys (key TEXT NOT NULL, file INTEGER NOT NULL, PRIMARY KEY (key, file)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS keys_by_file ON keys (file);
 """
 _AT_ONCE = 500
+_SMALL_BYTES = 4_000_000
+"""A file of few but long texts is not small."""
 _FEW = 24
 """So many small files may lie about; beyond, each write takes up to twelve of them in."""
 
@@ -62,7 +65,8 @@ class Places:
     def small(self) -> set[str]:
         """Paths of small files that a write should take in, so that many little arrivals do not leave as many files."""
         rows = self.connection.execute(
-            "SELECT path FROM files WHERE rows < ? ORDER BY rows, id LIMIT ?", (tables.ROWS_PER_FILE // 4, _FEW + 1)
+            "SELECT path FROM files WHERE rows < ? AND bytes < ? ORDER BY rows, id LIMIT ?",
+            (tables.ROWS_PER_FILE // 4, _SMALL_BYTES, _FEW + 1),
         ).fetchall()
         return {path for (path,) in rows[: _FEW // 2]} if len(rows) > _FEW else set()
 
@@ -114,7 +118,9 @@ def _follow(connection: sqlite3.Connection, table: Any, snapshot: int) -> bytes:
         less.update(_read(table, [data]))
     for file, data in come.items():
         read = _read(table, [data])
-        number = connection.execute("INSERT INTO files (path, rows) VALUES (?, ?)", (file, len(read))).lastrowid
+        number = connection.execute(
+            "INSERT INTO files (path, rows, bytes) VALUES (?, ?, ?)", (file, len(read), data.file_size_in_bytes)
+        ).lastrowid
         connection.executemany("INSERT OR IGNORE INTO keys VALUES (?, ?)", [(place[0], number) for place in read])
         more.update(read)
     # Rows that only moved from file to file are not worth a hash.

@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 BATCH_CHARACTERS = 16_000_000
 """Text of one batch. What holds a batch in memory holds some copies of it, of one to four bytes a character."""
@@ -30,6 +30,13 @@ class OnDisk(Sequence[T]):
         if isinstance(place, slice):
             return Picked(self, range(len(self))[place])
         return self._at(range(len(self))[place])
+
+    def __iter__(self) -> Iterator[T]:
+        # Not Sequence's own, which takes an IndexError of a reader for the end: a fault would lose documents without a word.
+        place = 0
+        while place < len(self):
+            yield self._at(place)
+            place += 1
 
     @abstractmethod
     def _at(self, place: int) -> T:
@@ -64,12 +71,13 @@ class Joined(OnDisk[T]):
         return self._parts[part][place - self._starts[part]]
 
 
-class Spool(OnDisk[T], Generic[T]):
+class Spool(OnDisk[T]):
     """Values appended to a file without a name: readable by nobody else, and gone with the spool or the process, however that ends."""
 
     def __init__(self, folder: Path, encode: Callable[[T], dict[str, Any]], decode: Callable[[dict[str, Any]], T]) -> None:
         # O_TMPFILE, or where the file system has none, a file of mode 0600 that is unlinked before the first byte is written.
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+        # Closed with the spool, not whenever the collector comes by: that would warn, and warnings are errors.
         weakref.finalize(self, self._file.close)
         self._ends = array("q", [0])
         self._encode, self._decode = encode, decode

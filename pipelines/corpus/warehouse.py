@@ -241,7 +241,7 @@ def _audit(table: Any, parent: int, snapshot: int, draft: Draft, written: _Writt
         found = faults(fresh())
         if (count := tables.count(table, snapshot)) != draft.documents:
             found.insert(0, f"the version has {count} rows, {draft.documents} were meant")
-        if sorted(rows, key=_by_day) != sorted(draft.fresh, key=_by_day):
+        if sorted(rows, key=drafts.by_day) != sorted(draft.fresh, key=drafts.by_day):
             found.insert(0, "the rows on the branch are not those that were meant")
         moved = (tables.rows_of(table, [come[path]]) for path in written.moved)
         if not all(one.equals(other) for one, other in zip(moved, draft.kept(), strict=True)):
@@ -256,10 +256,6 @@ def _audit(table: Any, parent: int, snapshot: int, draft: Draft, written: _Writt
             where=arrival_id,
             todo="nothing was published; mend the source and deliver it again",
         )
-
-
-def _by_day(row: Row) -> tuple[str, str]:
-    return row.document.key, row.document.valid_from
 
 
 def _places_of(table: Any, file: Any, keys: set[str]) -> Iterator[Place]:

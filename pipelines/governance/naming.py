@@ -11,7 +11,7 @@ _STROKED: Final = dict(zip("øłđħŧıæœþð", "oldhtiaotd", strict=True))
 
 
 def normal(subjects: Sequence[str]) -> str:
-    """One form for every writing of the same names: what a surrogate and a key stand on."""
+    """A record's names together; one that is blank is none."""
     return "\0".join(" ".join(fold(subject).split()) for subject in subjects if subject.strip())
 
 

@@ -17,7 +17,7 @@ from pipelines.corpus.chain import Link, part_of
 from pipelines.corpus.documents import Document, document
 from pipelines.corpus.spool import Picked, Spool
 from pipelines.corpus.staging import Chained, Staged
-from pipelines.errors import ArrivalRefused, MaskingFailed
+from pipelines.errors import MaskingFailed
 from pipelines.intake import landing, reader
 from pipelines.intake.records import RawRecord, Refusal
 from pipelines.masking.mask import Masked, Masker
@@ -34,6 +34,9 @@ class Extracted:
     refusals: list[Line] = field(default_factory=list)
     subjects: list[tuple[str, ...]] = field(default_factory=list)
     """Per record, whose keys its text is encrypted for: see `name_subjects`. Empty where the domain is public."""
+
+    too_many: str = ""
+    """Why the arrival is refused as a whole; what was read until then is in here."""
 
     def keep(self, places: Sequence[int]) -> None:
         """Only these records go on."""
@@ -59,8 +62,8 @@ def extract(folder: Path, domain: DomainConfig, effective: str) -> Extracted:
                     reason = "this arrival holds another text of the same key and date before it"
                     found.refusals.append(Line(file.file_id, item.place, "refused", reason=reason))
                 elif len(records) == domain.sources.limits.documents:
-                    what = f"it holds more than {len(records)} documents (sources.limits.documents)"
-                    raise ArrivalRefused(what, where=folder.name, todo="deliver it in parts")
+                    found.too_many = f"it holds more than {len(records)} documents (sources.limits.documents)"
+                    return found
                 else:
                     seen.add((item.key, item.valid_from, item.amends))
                     records.append(replace(item, file=file.file_id))

@@ -8,6 +8,7 @@ Any other about `text` (a greatest value, an order) cannot be evaluated so, and 
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -55,7 +56,8 @@ def is_by_batch(expectation: Any) -> bool | None:
 
     said, kind = expectation.configuration.kwargs, type(expectation).__name__
     names = [said.get("column"), said.get("column_A"), said.get("column_B"), *(said.get("column_list") or ())]
-    on_condition = "text" in str(said.get("row_condition") or "")
+    outside_quotes = re.sub(r"""'[^']*'|"[^"]*\"""", "", str(said.get("row_condition") or ""))
+    on_condition = re.search(r"\btext\b", outside_quotes) is not None
     if not on_condition and ("text" not in names or kind in _NO_TEXT):
         return False
     by_row = (kinds.ColumnMapExpectation, kinds.ColumnPairMapExpectation, kinds.MulticolumnMapExpectation)

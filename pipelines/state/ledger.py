@@ -111,10 +111,10 @@ def arrival(settings: Settings, arrival_id: str) -> Arrival:
         return row
 
 
-def prepared_as(settings: Settings, arrival_id: str, step_hash: str) -> None:
-    """Remember which preparation of an arrival was the last: its reports are addressed by that hash, whether it is refused or not."""
+def prepared_as(settings: Settings, arrival_id: str, name: str) -> None:
+    """Remember which preparation of an arrival was the last: its reports lie under that name, whether it is refused or not."""
     with transaction(settings) as session:
-        session.get_one(Arrival, arrival_id).prepared = step_hash[:16]
+        session.get_one(Arrival, arrival_id).prepared = name
 
 
 def account(session: Session, arrival_id: str, lines: list[Line]) -> None:

@@ -132,8 +132,9 @@ def _find(settings: Settings, begins: str) -> Path | None:
     found = {}
     for seal in sorted(folder.glob("*.sha256")):
         digest = (seal.read_text(encoding="utf-8").split() or [""])[0]
-        if digest.startswith(begins):
-            found[digest] = seal.with_suffix("")
+        path = seal.with_suffix("")
+        if digest.startswith(begins) and path.is_file():  # the request is destroyed once it is carried out; its checksum names nobody
+            found[digest] = path
     if len(found) > 1:
         raise BadInput(f"{len(found)} requests begin with {begins}", where=str(folder), todo="give more of the checksum")
     return next(iter(found.values()), None)
@@ -257,8 +258,9 @@ def sweep(settings: Settings, domain: str) -> list[str]:
     folders = [row.path for row in rows if row.id not in used]
     folders += [row.body["outputs"]["path"] for row in made if row.body["inputs"].get("version") in versions]
     gone = [folder for folder in folders if (settings.artifacts / folder).is_dir()]
+    if gone:
+        # Tokens can be read back; what is still needed is made again. First, so that a crash does not leave them behind.
+        tokens.forget(settings, domain)
     for folder in gone:
         shutil.rmtree(settings.artifacts / folder)
-    if versions:
-        tokens.forget(settings, domain)  # tokens can be read back; what is still needed is made again
     return sorted(gone)

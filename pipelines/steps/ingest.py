@@ -85,11 +85,13 @@ def _prepare(settings: Settings, domain: DomainConfig, row: Arrival, step_hash: 
     folder = settings.landing_zone / domain.domain / row.folder
     extracted = extract.extract(folder, domain, row.effective)
     refused += extracted.refusals
+    if extracted.too_many:
+        raise ArrivalRefused(extracted.too_many, where=row.folder, todo="deliver it in parts")
     if not extracted.records:
         raise _nothing_readable(row, refused)
     reports = artifacts.place(settings, "contract", step_hash)
     breaches = contract.check(extracted.records, domain, reports)
-    ledger.prepared_as(settings, row.id, step_hash)
+    ledger.prepared_as(settings, row.id, reports.name)
     said = "the data contract does not hold: " + "; ".join(breach.text for breach in breaches[:3])
     if breaches and domain.contract.on_breach == "refuse":
         refused += [ledger.Line("", breach.column, "refused", reason=breach.text) for breach in breaches]
@@ -139,8 +141,9 @@ def _enter(settings: Settings, row: Arrival, staged: str) -> dict[str, Any]:
     account = {(line.file, line.place): line for line in kept.lines}
     with transaction(settings) as session:
         current = session.get_one(Arrival, row.id)
+        current.prepared = folder.name
         if current.staged != staged:
-            current.staged, current.prepared = staged, folder.name
+            current.staged = staged
             lines = [account[line.file, line.place] for line, _ in documents]
             held.enter(session, current, (held.Held(place, line, documents[place][1]) for place, line in enumerate(lines)))
         if not kept.documents and waiting is not None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, delete, or_, select
+from sqlalchemy import Select, and_, delete, or_, select
 from sqlalchemy.orm import Session
 
 from pipelines.config import DomainConfig, Settings, load_domain
@@ -58,7 +58,7 @@ def _publish(settings: Settings, domain: DomainConfig, row: Arrival) -> str | No
     """The version made from one staged arrival; None when all of it waits for its base."""
     from pipelines.corpus import chain, warehouse
     from pipelines.corpus.spool import Joined, Picked
-    from pipelines.intake.screen import memory
+    from pipelines.intake.screen import memory, outliers
 
     staged = _staged(settings, row)
     if not staged.documents:
@@ -92,6 +92,8 @@ def _publish(settings: Settings, domain: DomainConfig, row: Arrival) -> str | No
         chained=len(staged.documents) - len(unchained),
     )
     waited = [one for one in earlier if _waited(settings, one.id)]
+    # Before the transaction: it reads every text, and a transaction is the only writer.
+    seen = outliers.measure(staged.documents, domain.screen)
     released = [one for one in waited if one.state == "quarantined" and not waiting & set(_links(settings, one.id))]
     with transaction(settings) as session:
         known = [row.effective, *(one.effective for one in released), *([parent.known_on] if parent else [])]
@@ -128,7 +130,7 @@ def _publish(settings: Settings, domain: DomainConfig, row: Arrival) -> str | No
             before = _staged(settings, one)
             _follow(session, one, _chained_lines(before, _lines(before, waiting)))
         _enter_duplicates(session, domain, row.id, linking)
-        memory.remember(session, domain.domain, staged.documents, domain.screen)
+        memory.remember(session, domain.domain, seen)
         audit.record(
             session,
             actor="ratchet",
@@ -239,12 +241,34 @@ def _compare(settings: Settings, domain: DomainConfig, unchained: Sequence[Docum
 
 
 def sign_again(settings: Settings, domain_name: str, version_id: str) -> None:
-    """After a restore: what a later text may be linked to is what the version holds now."""
+    """After a restore: what a later text may be linked to is what the version holds now, and what was linked before is linked again."""
     from pipelines.corpus import duplicates, sealing, warehouse
 
     domain = load_domain(domain_name, settings)
-    if not sealing.is_sealed(domain):
-        duplicates.rebuild(settings, domain, warehouse.documents(settings, domain_name, version_id))
+    if sealing.is_sealed(domain):
+        return
+    documents = warehouse.documents(settings, domain_name, version_id)
+    linked = duplicates.rebuild(settings, domain, documents, _lost(settings, domain_name, {row.key for row in documents}))
+    with transaction(settings) as session:
+        for row, sign in linked:
+            for item in session.scalars(_items(session, row.arrival_id, row.key)):
+                item.state, item.reason = "duplicate", f"the same text as {sign.linked_to}"
+
+
+def _lost(settings: Settings, domain_name: str, keys: set[str]) -> list[Document]:
+    """Accepted documents of arrivals that stand, newest first, whose key a version lacks: it was linked when it came."""
+    stands = select(Arrival).where(Arrival.domain == domain_name, Arrival.undone_by.is_(None), Arrival.version_id.is_not(None))
+    accepted = select(ArrivalItem.arrival_id).where(ArrivalItem.state.in_(("accepted", "duplicate")), ArrivalItem.key.not_in(keys))
+    with reading(settings) as session:
+        named = set(session.scalars(accepted))
+        rows = [row for row in session.scalars(stands.order_by(Arrival.received_at.desc())) if (row.releases or row.id) in named]
+    return [one for row in rows if row.staged is not None for one in _staged(settings, row).unchained() if one.key not in keys]
+
+
+def _items(session: Session, arrival_id: str, key: str) -> Select[ArrivalItem]:
+    """The lines of an arrival's document; those of a release are where it was delivered."""
+    arrival = session.get_one(Arrival, arrival_id)
+    return select(ArrivalItem).where(ArrivalItem.arrival_id == (arrival.releases or arrival.id), ArrivalItem.key == key)
 
 
 def _revived(settings: Settings, linking: Linking) -> list[Document]:
@@ -263,11 +287,7 @@ def _enter_duplicates(session: Session, domain: DomainConfig, arrival_id: str, l
 
     duplicates.enter(session, domain.domain, arrival_id, linking)
     for one in linking.revived:
-        arrival = session.get_one(Arrival, one.arrival_id)
-        items = select(ArrivalItem).where(
-            ArrivalItem.arrival_id == (arrival.releases or arrival.id), ArrivalItem.key == one.key, ArrivalItem.state == "duplicate"
-        )
-        for item in session.scalars(items):
+        for item in session.scalars(_items(session, one.arrival_id, one.key).where(ArrivalItem.state == "duplicate")):
             item.state, item.reason = "accepted", f"stored when {arrival_id} changed what it equalled"
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import html
 import json
-import random
 import re
 from collections.abc import Iterator
 from datetime import date
@@ -20,6 +19,7 @@ from typing import Any
 from pipelines.errors import ArrivalRefused, NotFound, Unavailable
 from pipelines.intake.connectors.pull import Document, Gathered, Pull, Skipped, day, plain
 from pipelines.intake.fetch import Fetcher
+from pipelines.manifest import sha256
 from pipelines.source_config import FederalRegister
 
 FIELDS = (
@@ -106,8 +106,8 @@ def _search(source: FederalRegister, fetcher: Fetcher, since: str) -> Iterator[d
 def _waited_for(source: FederalRegister, pull: Pull, fetcher: Fetcher, found: Gathered, numbers: list[str]) -> None:
     """Ask again for texts that were not there, or failed. Several failures in a row end it, but lose nothing of what came before."""
     waiting, failing, failed = found.watermark["waiting"], found.watermark["failing"], 0
-    # In another order each time, so that those which fail for good do not stand before the others for ever.
-    for number in random.sample(numbers, len(numbers)):
+    # In another order each day, so that those which fail for good do not stand before the others for ever.
+    for number in sorted(numbers, key=lambda one: sha256([one, pull.today])):
         if len(found.documents) >= source.max_items:
             break
         published, there = waiting.pop(number), False

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from pipelines.config import Settings
-from pipelines.corpus.documents import Document
 from pipelines.intake.screen.findings import History, Usage
-from pipelines.intake.screen.outliers import measure
-from pipelines.screen_config import Screen
 from pipelines.state.database import reading, transaction
 from pipelines.state.models import Arrival, ScreenCount, Upload
 
@@ -26,9 +21,8 @@ def history(settings: Settings, domain: str) -> History:
     )
 
 
-def remember(session: Session, domain: str, documents: Iterable[Document], config: Screen) -> None:
-    """Add accepted documents, in the transaction that publishes them: each counts once."""
-    more = measure(documents, config)
+def remember(session: Session, domain: str, more: History) -> None:
+    """Add what `outliers.measure` found of accepted documents, in the transaction that publishes them: each counts once."""
     named = [("length", str(place), count) for place, count in more.lengths.items()] + [("label", *pair) for pair in more.labels.items()]
     for name, place, count in named:
         row = session.get(ScreenCount, (domain, name, place))

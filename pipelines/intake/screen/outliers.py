@@ -22,9 +22,13 @@ _NORMAL = 0.6745
 
 def measure(documents: Iterable[Document], config: Screen) -> History:
     """What accepted documents add to the history."""
-    kept = [document for document in documents if not document.withdrawn]
-    lengths = Counter(_bin(document.text) for document in kept)
-    labels = Counter(label for document in kept if (label := _label(document, config)) is not None)
+    lengths: Counter[int] = Counter()
+    labels: Counter[str] = Counter()
+    for document in documents:
+        if not document.withdrawn:
+            lengths[_bin(document.text)] += 1
+            if (label := _label(document, config)) is not None:
+                labels[label] += 1
     return History(dict(lengths), dict(labels))
 
 

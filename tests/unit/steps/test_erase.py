@@ -236,6 +236,9 @@ def test_a_request_is_named_by_its_checksum_and_lies_where_nobody_else_reads(set
     refused("0" * 12, "no sealed request")
     for name in ("a", "b"):
         (settings.requests / f"{name}.json.sha256").write_text("0" * 12 + name)
+    refused("0" * 12, "no sealed request")
+    for name in ("a", "b"):
+        (settings.requests / f"{name}.json").write_text("{}")
     refused("0" * 12, "2 requests begin")
     (settings.requests / "a.json").write_text("{}")
     with pytest.raises(BadInput, match="wrong checksum"):

@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
+from releasing import edit, own_configs
 from typer.testing import CliRunner
 
 from pipelines.cli import app
@@ -51,6 +53,38 @@ def test_a_refused_arrival_is_linked_to_the_contract_that_refused_it(
     assert "contract.html" not in CliRunner().invoke(app, ["arrivals", "clinical"]).output
     assert "contract.html" in CliRunner().invoke(app, ["arrivals", "clinical", "--items"]).output.replace("\n", "")
     assert isinstance(CliRunner().invoke(app, ["arrivals", "clinicl"]).exception, NotFound)
+
+
+def test_too_many_documents_are_refused_as_a_whole_and_what_could_not_be_read_is_told(settings: Settings, tmp_path: Path) -> None:
+    own = own_configs(settings)
+    sources = yaml.safe_load((own.configs / "domains" / "clinical.yaml").read_text(encoding="utf-8"))["sources"]
+    edit(own, "clinical", sources=sources | {"limits": {"documents": 1}})
+    rows = [f'{{"note_id": "{name}", "text": "The duration of the cough is 3 days.", "title": "Visit"}}' for name in ("a", "b")]
+    (tmp_path / "n.jsonl").write_text("\n".join(["{broken", *rows]) + "\n", encoding="utf-8")
+    landing.deliver(own, "clinical", [tmp_path / "n.jsonl"], uploader="steward", source="test", effective="2014-01-01")
+    (arrival,) = ingest.claim(own, "clinical", "clinical.ingest", "run")
+    said = ingest.prepare(own, "clinical", arrival)
+    assert said["state"] == "refused" and "more than 1 documents (sources.limits.documents)" in said["reason"]
+    assert [(row["place"], row["state"]) for row in views.items(own, arrival)] == [("line 1", "refused")]
+
+
+def test_the_reports_are_those_of_what_is_staged(settings: Settings, tmp_path: Path) -> None:
+    own = own_configs(settings)
+    before = yaml.safe_load((own.configs / "domains" / "clinical.yaml").read_text(encoding="utf-8"))["contract"]
+    (tmp_path / "n.jsonl").write_text(
+        '{"note_id": "a", "text": "The duration of the cough is 3 days.", "title": "Visit"}\n', encoding="utf-8"
+    )
+    landing.deliver(own, "clinical", [tmp_path / "n.jsonl"], uploader="steward", source="test", effective="2014-01-01")
+    (arrival,) = ingest.claim(own, "clinical", "clinical.ingest", "run")
+    ingest.prepare(own, "clinical", arrival)
+    first = views.arrivals(own, arrival)[0]["contract"]
+    stricter = {"type": "ExpectTableRowCountToBeBetween", "args": {"min_value": 2}}
+    edit(own, "clinical", contract=before | {"expectations": [*before["expectations"], stricter]})
+    assert ingest.prepare(own, "clinical", arrival)["state"] == "refused"
+    assert views.arrivals(own, arrival)[0]["contract"] != first
+    edit(own, "clinical", contract=before)
+    assert ingest.prepare(own, "clinical", arrival)["state"] == "accepted"
+    assert views.arrivals(own, arrival)[0]["contract"] == first
 
 
 @pytest.mark.parametrize("first_is_refused", [False, True])

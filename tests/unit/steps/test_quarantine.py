@@ -277,6 +277,24 @@ def test_after_a_restore_links_hold_and_what_was_taken_back_is_no_twin(configure
     assert sorted(row.text for row in rows) == sorted([same, other, CLEAN.format(n=8), CLEAN.format(n=8)]), "b is stored, e is too short"
 
 
+def test_a_link_outlives_a_change_of_it_that_was_taken_back(configured: Callable[..., Settings], tmp_path: Path) -> None:
+    settings = configured(privacy={"profile": "public"})
+    same = CLEAN.format(n=3) + " She will come back when the fever returns."
+    deliver(settings, tmp_path, [("a", same)], "run-1")
+    linked = deliver(settings, tmp_path, [("b", same)], "run-2")
+    assert quarantine.sums(settings, linked) == {"duplicate": 1}
+    deliver(settings, tmp_path, [("b", CLEAN.format(n=9) + " It was another note.")], "run-3")
+    assert quarantine.sums(settings, linked) == {"accepted": 1}, "stored, because its own later text changed"
+    restore(settings, "MedNotes_v1.1", actor="os:carer", reason="it was wrong")
+    assert (texts(settings), quarantine.sums(settings, linked)) == ([same], {"duplicate": 1})
+    deliver(settings, tmp_path, [("a", CLEAN.format(n=8))], "run-4")
+    newest = publish.latest(settings, "clinical")
+    assert newest is not None
+    held = {(row.key, row.text) for row in warehouse.documents(settings, "clinical", newest.id) if row.valid_to == "9999-12-31"}
+    assert {text for _, text in held} == {same, CLEAN.format(n=8)}, "what b said is stored now that a says otherwise"
+    assert quarantine.sums(settings, linked) == {"accepted": 1}
+
+
 def test_a_restore_takes_back_what_a_release_brought(settings: Settings, tmp_path: Path) -> None:
     def take(path: Path, run: str) -> str:
         landing.deliver(settings, "regulatory", [path], uploader="steward", source="test", effective="2011-01-01")
