@@ -6,7 +6,6 @@ live also counts the words of that adapter's version once.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from pipelines.registry import ancestry, artifacts, parts
 from pipelines.state.database import reading
 from pipelines.state.models import Arrival, ArrivalItem, Artifact, Candidate, DatasetVersion
 from pipelines.strict import Strict
+from pipelines.training import example
 
 NAMED = 20
 """Documents and goldens that a plan names; of more, their number is told."""
@@ -212,15 +212,11 @@ def _resting(settings: Settings, adapter: Artifact) -> list[set[str]] | None:
 
 
 def rests_on(folder: Path) -> list[set[str]] | None:
-    """The keys behind each example of a folder, read by column where they are Parquet. None where there is no file of either kind."""
-    if (table := folder / "examples.parquet").is_file():
-        from pyarrow.parquet import read_table
+    """The keys behind each example of a folder, read by column. None where its file is gone."""
+    from pyarrow.parquet import read_table
 
-        return [set(keys) for keys in read_table(table, columns=["documents"])["documents"].to_pylist()]
-    if not (lines := folder / "examples.jsonl").is_file():
-        return None
-    with lines.open(encoding="utf-8") as rows:
-        return [set(json.loads(row)["documents"]) for row in rows]
+    path = folder / example.FILE
+    return [set(keys) for keys in read_table(path, columns=["documents"])["documents"].to_pylist()] if path.is_file() else None
 
 
 def _feedback(settings: Settings, domain: str, before: str, now: str) -> int:

@@ -22,14 +22,12 @@ from pipelines.manifest import sha256, sha256_file, sha256_folder
 from pipelines.recipe_config import deepspeed_config
 from pipelines.training import base_model, checkpoints, deepspeed, methods, preflight, probe, progress, schedule, snapshot, watch
 from pipelines.training.job import Job, TrainingFacts
-from pipelines.training.training_set import IGNORED, TENSORS, SetFacts, facts_of, write_json
+from pipelines.training.training_set import HELD_OUT, IGNORED, TENSORS, SetFacts, facts_of, write_json
 
-VERSION = 2
+VERSION = 3
 """Raise when the same training set and recipe would be trained otherwise."""
 
 BEST = "best.safetensors"
-HELD_OUT = "held_out.safetensors"
-"""Of a training set: sequences of documents that nothing else was made from, in the layout of its tensors; may be absent."""
 
 log = logging.getLogger("ratchet.training")
 

@@ -157,13 +157,11 @@ def test_a_barred_part_is_made_anew() -> None:
     assert plan.decide(quiet.model_copy(update={"barred": {"index": "too"}}), NEVER) == ("index", "the live index too")
 
 
-def test_what_examples_rest_on_is_read_from_either_file(tmp_path: Path) -> None:
+def test_what_examples_rest_on_is_read_from_their_file(tmp_path: Path) -> None:
     import pyarrow as pa
     from pyarrow.parquet import write_table
 
     assert rests_on(tmp_path) is None
-    (tmp_path / "examples.jsonl").write_text('{"documents": ["a"]}\n{"documents": ["a", "b"]}\n', encoding="utf-8")
-    assert rests_on(tmp_path) == [{"a"}, {"a", "b"}]
     write_table(pa.table({"documents": [["c"], ["a", "c"]], "id": ["1", "2"]}), tmp_path / "examples.parquet")
     assert rests_on(tmp_path) == [{"c"}, {"a", "c"}]
 

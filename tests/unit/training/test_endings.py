@@ -17,7 +17,7 @@ import pytest
 
 from pipelines.errors import BadInput, Interrupted, RatchetError
 from pipelines.training import loop, progress, schedule, watch, worker
-from pipelines.training.training_set import write_json
+from pipelines.training.training_set import HELD_OUT, write_json
 
 from .conftest import MakeJob
 
@@ -108,9 +108,9 @@ def test_a_held_out_file_of_the_training_set_is_used_as_it_is(job: MakeJob) -> N
     import shutil
 
     asked = job("a", early_stopping={"every": 3}, steps=3)
-    shutil.copy(asked.training_set / "sequences.safetensors", asked.training_set / loop.HELD_OUT)
+    shutil.copy(asked.training_set / "sequences.safetensors", asked.training_set / HELD_OUT)
     with_file = worker.run(asked)
-    (asked.training_set / loop.HELD_OUT).unlink()
+    (asked.training_set / HELD_OUT).unlink()
     assert worker.run(job("b", early_stopping={"every": 3}, steps=3)).history[-1] != with_file.history[-1]
 
 
