@@ -1,9 +1,10 @@
 """Useful tokens per second against TRL's SFTTrainer on MTS-Dialog: `python -m tests.bench.bench_training DATA [OUT.json] [EXAMPLES]`.
 
-Dialogue to note. The same random Llama, the starter's tokenizer, LoRA rank, precision, examples (one pass over them, each of them whole:
-those longer than a sequence are left out for all), learning rate and tokens per optimiser step. Padding is not counted as useful. Every
-contender runs once per round, the rounds in opposite orders; ratios are of CPU seconds and of wall seconds summed over the rounds. The
-held-out loss is of the validation set's notes, measured the same way for all. Needs TRL, which is not among the requirements:
+Dialogue to note. The same base (the starter), LoRA rank, precision, examples (one pass over them, each of them whole: those longer than a
+sequence are left out for all), learning rate and tokens per optimiser step. Padding is not counted as useful. Every contender runs once per
+round, the rounds in opposite orders and each with a seed of its own; ratios are of CPU seconds and of wall seconds summed over the rounds.
+The held-out loss is of the validation set's notes, measured the same way for all, its mean over the rounds. Needs TRL, which is not among
+the requirements:
 
     python3.11 -m venv /tmp/trl && /tmp/trl/bin/pip install -r requirements.txt trl==1.16.0
 """
@@ -19,12 +20,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from pipelines.config import PROJECT, Recipe, Settings
-from pipelines.training import attention, packing, training_set
+from pipelines.training import methods, packing, training_set
 from pipelines.training.example import Example
 from pipelines.training.prompt import Prompt
 from pipelines.training.tokens import Tokens, table
@@ -32,11 +34,11 @@ from pipelines.training.tokens import Tokens, table
 ROOM, RANK, ALPHA, RATE, SEED = 1024, 16, 32, 1e-3, 7
 SEQUENCES = 4
 """Packed sequences of an optimiser step; unpacked contenders take as many examples as fill these on average."""
-EXAMPLES, HELD_OUT, ROUNDS = 160, 20, 2
-SHAPE = {"hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 4, "num_attention_heads": 4}
+EXAMPLES, HELD_OUT, ROUNDS = 64, 30, 2
+BASE = str(PROJECT / "models" / "starter")
 
 Pair = tuple[list[int], int]
-Run = Callable[[], tuple[Any, float, float]]
+Run = Callable[..., tuple[Any, float, float]]
 
 
 def main(argv: list[str]) -> int:
@@ -49,17 +51,16 @@ def main(argv: list[str]) -> int:
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     with tempfile.TemporaryDirectory() as folder:
-        base = _base(Path(folder) / "base")
         count = int(argv[2]) if len(argv) > 2 else EXAMPLES
-        learned, held_out = (_pairs(Path(argv[0]), split, base, most) for split, most in (("Training", count), ("Validation", HELD_OUT)))
-        facts = _contest(base, learned, held_out, Path(folder))
+        learned, held_out = (_pairs(Path(argv[0]), split, most) for split, most in (("Training", count), ("Validation", HELD_OUT)))
+        facts = _contest(learned, held_out, Path(folder))
     _show(facts)
     if len(argv) > 1:
         Path(argv[1]).write_text(json.dumps(facts, indent=2), encoding="utf-8")
     return 0
 
 
-def _contest(base: str, learned: list[Pair], held_out: list[Pair], folder: Path) -> dict[str, Any]:
+def _contest(learned: list[Pair], held_out: list[Pair], folder: Path) -> dict[str, Any]:
     useful = sum(len(ids) for ids, _ in learned)
     per_step = max(1, round(SEQUENCES * ROOM * len(learned) / useful))
     split = {"gradient_accumulation_steps": SEQUENCES, "gradient_checkpointing": False}
@@ -68,53 +69,58 @@ def _contest(base: str, learned: list[Pair], held_out: list[Pair], folder: Path)
         "TRL default": {"per_device_train_batch_size": per_step},
         "TRL bfd": {**packed, "packing_strategy": "bfd"},
         "TRL wrapped": {**packed, "packing_strategy": "wrapped"},
-        "TRL padding-free": {"padding_free": True, "per_device_train_batch_size": max(1, per_step // SEQUENCES), **split},
+        "TRL padding-free": {
+            "padding_free": True,
+            "max_length": None,
+            "per_device_train_batch_size": max(1, per_step // SEQUENCES),
+            **split,
+        },
     }
     contenders: dict[str, Run] = {}
     for precision in ("fp32", "bf16"):
-        contenders[f"Ratchet, {precision}"] = lambda precision=precision: _ours(base, learned, precision, False)  # type: ignore[misc]
-        contenders[f"Ratchet, packed attention, {precision}"] = lambda precision=precision: _ours(base, learned, precision, True)  # type: ignore[misc]
+        contenders[f"Ratchet, {precision}"] = partial(_ours, learned, precision)
+        contenders[f"Ratchet with a mask, {precision}"] = partial(_ours, learned, precision, masked=True)
         for name, more in settings.items():
-            contenders[f"{name}, {precision}"] = lambda more=more, precision=precision: _trl(base, learned, precision, more, folder)  # type: ignore[misc]
-    _ours(base, learned[:4], "fp32", True)  # the first steps of a process are slow
-    rows: dict[str, dict[str, Any]] = {name: {"wall": 0.0, "cpu": 0.0} for name in contenders}
+            contenders[f"{name}, {precision}"] = partial(_trl, learned, precision, more, folder)
+    _ours(learned[:4], "fp32", SEED)  # the first steps of a process are slow
+    rows: dict[str, dict[str, Any]] = {name: {"wall": 0.0, "cpu": 0.0, "losses": []} for name in contenders}
     for turn in range(ROUNDS):
         for name in list(contenders)[:: 1 if turn % 2 == 0 else -1]:
-            try:
-                model, wall, cpu = contenders[name]()
-            except (ValueError, RuntimeError, ImportError) as error:
-                rows[name]["fault"] = " ".join(str(error).split())[:200]
-                continue
-            rows[name]["wall"] += wall
-            rows[name]["cpu"] += cpu
-            if turn == 0:
-                rows[name]["held_out_loss"] = _loss(model, held_out)
             row = rows[name]
-            print(f"round {turn + 1}: {name}: {wall:.1f} s, {cpu:.1f} CPU s, held-out {row.get('held_out_loss')}", file=sys.stderr)  # noqa: T201
+            try:
+                model, wall, cpu = contenders[name](seed=SEED + turn)
+            except (ValueError, RuntimeError, ImportError) as error:
+                row["fault"] = " ".join(str(error).split())[:200]
+                continue
+            row["wall"] += wall
+            row["cpu"] += cpu
+            row["losses"].append(_loss(model, held_out))
+            print(f"round {turn + 1}: {name}: {wall:.1f} s, {cpu:.1f} CPU s, held-out {row['losses'][-1]}", file=sys.stderr)  # noqa: T201
     for row in rows.values():
-        if row["wall"]:
+        if row["losses"]:
             row |= {f"tokens_per_{kind}_second": round(ROUNDS * useful / row[kind]) for kind in ("wall", "cpu")}
+            row["held_out_loss"] = sum(row["losses"]) / len(row["losses"])
     return {"examples": len(learned), "useful_tokens": useful, "examples_per_step": per_step, "rounds": ROUNDS, "runs": rows}
 
 
-def _ours(base: str, learned: list[Pair], precision: str, by_example: bool) -> tuple[Any, float, float]:
-    """The worker's own model and loss over our packed rows, with its optimiser, clipping and schedule."""
+def _ours(learned: list[Pair], precision: str, seed: int, *, masked: bool = False) -> tuple[Any, float, float]:
+    """The worker's own model and loss over our packed rows, with its optimiser, clipping and schedule; `masked`: as on a GPU."""
     import torch
 
     held = Tokens()
     names = [str(place) for place in range(len(learned))]
     held.add(table(names, learned))
-    recipe = Recipe(rank=RANK, alpha=ALPHA, sequence_tokens=ROOM, batch_sequences=SEQUENCES)
-    groups = [[names[place] for place in row] for row in packing.pack([len(ids) for ids, _ in learned], ROOM, SEED)]
+    recipe = Recipe(rank=RANK, alpha=ALPHA, sequence_tokens=ROOM, batch_sequences=SEQUENCES, seed=seed)
+    groups = [[names[place] for place in row] for row in packing.pack([len(ids) for ids, _ in learned], ROOM, seed)]
     with tempfile.TemporaryDirectory() as folder:
         from safetensors.torch import load_file
 
         path = Path(folder) / training_set.TENSORS
         packing.write(path, groups, held, room=ROOM, limit=ROOM, pad=0)
         data = load_file(path)
-    model, loss_of = _model(base, recipe, precision)
-    if by_example:
-        attention.use(model)
+    model = methods.build(BASE, recipe, "cpu", precision)
+    if masked:
+        model.set_attn_implementation("sdpa")
     weights = [one for one in model.parameters() if one.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=RATE, weight_decay=0.0)
     steps = -(-len(groups) // SEQUENCES)
@@ -124,40 +130,15 @@ def _ours(base: str, learned: list[Pair], precision: str, by_example: bool) -> t
         for group in optimizer.param_groups:
             group["lr"] = RATE * (1 - step / steps)
         optimizer.zero_grad(set_to_none=True)
-        loss_of({name: tensor[step * SEQUENCES : (step + 1) * SEQUENCES].long() for name, tensor in data.items()}).backward()
+        batch = {name: tensor[step * SEQUENCES : (step + 1) * SEQUENCES].long() for name, tensor in data.items()}
+        tokens = int((batch["labels"][:, 1:] != packing.IGNORED).sum())
+        (methods.summed_loss(model, batch, methods.autocast("cpu", precision)) / tokens).backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
     return model, time.monotonic() - began[0], time.process_time() - began[1]
 
 
-def _model(base: str, recipe: Recipe, precision: str) -> tuple[Any, Callable[[dict[str, Any]], Any]]:
-    """The adapted model, and the mean loss of a batch as the worker takes it."""
-    from contextlib import nullcontext
-
-    import torch
-
-    if importlib.util.find_spec("pipelines.training.methods") is None:
-        from pipelines.training import worker
-
-        model, _ = worker._adapted(base, recipe, "cpu")
-
-        def loss_of(batch: dict[str, Any]) -> Any:
-            with torch.autocast("cpu", dtype=torch.bfloat16) if precision == "bf16" else nullcontext():
-                return worker._loss(model, batch)
-
-        return model, loss_of
-    from pipelines.training import methods
-
-    adapted = methods.build(base, recipe, "cpu", precision)
-
-    def mean(batch: dict[str, Any]) -> Any:
-        tokens = int((batch["labels"][:, 1:] != packing.IGNORED).sum())
-        return methods.summed_loss(adapted, batch, methods.autocast("cpu", precision)) / tokens
-
-    return adapted, mean
-
-
-def _trl(base: str, learned: list[Pair], precision: str, more: dict[str, Any], folder: Path) -> tuple[Any, float, float]:
+def _trl(learned: list[Pair], precision: str, more: dict[str, Any], folder: Path, seed: int) -> tuple[Any, float, float]:
     import torch
     from datasets import Dataset
     from peft import LoraConfig
@@ -186,7 +167,7 @@ def _trl(base: str, learned: list[Pair], precision: str, more: dict[str, Any], f
             "use_cpu": True,
             "report_to": [],
             "save_strategy": "no",
-            "seed": SEED,
+            "seed": seed,
             "completion_only_loss": True,
             "disable_tqdm": True,
             "logging_strategy": "no",
@@ -194,12 +175,12 @@ def _trl(base: str, learned: list[Pair], precision: str, more: dict[str, Any], f
         }
     )
     rows = [{"input_ids": ids, "completion_mask": [0] * given + [1] * (len(ids) - given)} for ids, given in learned]
-    torch.manual_seed(SEED)
+    torch.manual_seed(seed)
     trainer = SFTTrainer(
-        model=AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32),
+        model=AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.float32),
         args=settings,
         train_dataset=Dataset.from_list(rows),
-        processing_class=AutoTokenizer.from_pretrained(base),
+        processing_class=AutoTokenizer.from_pretrained(BASE),
         peft_config=LoraConfig(r=RANK, lora_alpha=ALPHA, lora_dropout=0.0, target_modules="all-linear", bias="none", task_type="CAUSAL_LM"),
         callbacks=[Clock()],
     )
@@ -222,30 +203,16 @@ def _loss(model: Any, pairs: list[Pair]) -> float:
     return round(total / count, 4)
 
 
-def _pairs(data: Path, split: str, base: str, most: int) -> list[Pair]:
+def _pairs(data: Path, split: str, most: int) -> list[Pair]:
     from transformers import AutoTokenizer
 
-    tokenizer, prompt = AutoTokenizer.from_pretrained(base), Prompt.load("dialogue_note/v1", Settings())
+    tokenizer, prompt = AutoTokenizer.from_pretrained(BASE), Prompt.load("dialogue_note/v1", Settings())
     with (data / "mts_dialog" / "Main-Dataset" / f"MTS-Dialog-{split}Set.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     random.Random(SEED).shuffle(rows)  # noqa: S311
     made = ((row["ID"], tuple(row["dialogue"].splitlines()), row["section_header"], row["section_text"], None, "pairs", ()) for row in rows)
     examples = [Example(*one, kind="dialogue_note") for one in islice(made, 2 * most)]
     return [pair for pair in training_set.encode_all(examples, tokenizer, prompt) if len(pair[0]) <= ROOM][:most]
-
-
-def _base(folder: Path) -> str:
-    """A random Llama of the starter's shape, 2.7 M parameters, with the starter's tokenizer."""
-    import torch
-    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
-
-    tokenizer = AutoTokenizer.from_pretrained(PROJECT / "models" / "starter")
-    tokenizer.save_pretrained(folder)
-    torch.manual_seed(SEED)
-    ids = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), max_position_embeddings=ROOM, **SHAPE, **ids))
-    model.save_pretrained(folder)
-    return str(folder)
 
 
 def _show(facts: dict[str, Any]) -> None:
