@@ -52,7 +52,10 @@ class Delivery:
     files: tuple[Path, ...]
     effective: str
     wanted: str = "accepted"
+    """Its state once a person has decided on what was held."""
     torn: bool = False
+    held: bool = False
+    """The screen must hold something of it."""
 
 
 # --- what is delivered --------------------------------------------------------------------------------------------------
@@ -74,7 +77,7 @@ def law(data: Path, made: Path) -> list[Delivery]:
     return [
         *found,
         Delivery("the same again", again.files, again.effective, wanted="accepted"),
-        Delivery("poisoned", (poisoned,), "2018-03-01", wanted="quarantined"),
+        Delivery("poisoned", (poisoned,), "2018-03-01", wanted="refused", held=True),
         Delivery("torn", (torn,), "2018-03-01", wanted="refused", torn=True),
     ]
 
@@ -103,8 +106,7 @@ def ccda(data: Path) -> list[Delivery]:
     """The C-CDA documents, one type an arrival; the two CCDs differ in the case of their name only, and come apart."""
     paths = sorted(path for path in (data / "hl7_ccda").rglob("*") if path.suffix.lower() == ".xml")
     # The second CCD holds a character without width: it waits for a person.
-    held = {"CCD 2": "quarantined"}
-    return [Delivery(f"C-CDA {path.parent.name}", (path,), "2022-02-01", wanted=held.get(path.parent.name, "accepted")) for path in paths]
+    return [Delivery(f"C-CDA {path.parent.name}", (path,), "2022-02-01", held=path.parent.name == "CCD 2") for path in paths]
 
 
 # --- the site -----------------------------------------------------------------------------------------------------------
@@ -234,8 +236,9 @@ def account(settings: Settings, domain: str, deliveries: dict[str, Delivery], to
     return lines
 
 
-def run(site: Site, deliveries: dict[str, list[Delivery]]) -> dict[str, str]:
-    """Deliver everything, all domains at a time; which folder is which delivery. Returns when all is settled."""
+def run(site: Site, deliveries: dict[str, list[Delivery]]) -> tuple[dict[str, str], set[str]]:
+    """Deliver everything, all domains at a time. Returns when all is settled and decided: which folder is which delivery, and the folders
+    of which something was held."""
     told: dict[str, str] = {}
     pause_the_rest(site)
     threads = [threading.Thread(target=strike, args=(site, 90.0))]
@@ -249,20 +252,23 @@ def run(site: Site, deliveries: dict[str, list[Delivery]]) -> dict[str, str]:
         thread.join()
     for name in deliveries:
         settled(site.settings, name, [key.split("/")[1] for key in told if key.startswith(f"{name}/")])
-    decide(site.settings)
-    return told
+    return told, decide(site.settings)
 
 
-def decide(settings: Settings) -> None:
-    """What the screen holds, a steward looks at: the planted instruction in the law is refused, what patients and doctors said goes on."""
+def decide(settings: Settings) -> set[str]:
+    """What the screen holds, a steward looks at: the planted instruction in the law is refused, what patients and doctors said goes on.
+    Returns domain/folder of each."""
     made = []
-    for row in quarantine.held(settings):
+    held = quarantine.held(settings)
+    folders = {row["arrival"]: row["folder"] for row in views.arrivals(settings)}
+    for row in held:
         if row["domain"] in ORDERS:
             quarantine.refuse(settings, row["arrival"], "all", "os:steward", "an instruction to a model is no law")
         else:
             made.append((row["domain"], quarantine.release(settings, row["arrival"], "all", "os:steward", "read: nothing is hidden in it")))
     for domain, arrival_id in sorted(set(made)):
         settled(settings, domain, [row["folder"] for row in views.arrivals(settings, domain) if row["arrival"] == arrival_id])
+    return {f"{row['domain']}/{folders[row['arrival']]}" for row in held}
 
 
 def main(data: Path, out: Path) -> int:
@@ -279,13 +285,15 @@ def main(data: Path, out: Path) -> int:
     began = time.monotonic()
     services.up(site.settings, only=AIRFLOW)
     try:
-        told = run(site, deliveries)
+        told, held = run(site, deliveries)
     finally:
         services.down(site.settings)
     lines = [line for name, given in deliveries.items() for line in account(site.settings, name, {one.name: one for one in given}, told)]
     states = {name: rows_of(site.settings, name) for name in ORDERS}
     equal = all(rows == states[ORDERS[0]] for rows in states.values())
     wrong = [line for line in lines if line["state"] != line["wanted"] or not line["whole"]]
+    was_held = sorted({f"{name.split('/')[0]}: {told[name]}" for name in held})
+    not_held = sorted({f"{name}: {one.name}" for name, given in deliveries.items() for one in given if one.held} - set(was_held))
     found = {
         "seconds": round(time.monotonic() - began, 1),
         "incidents": site.incidents,
@@ -296,11 +304,13 @@ def main(data: Path, out: Path) -> int:
         "equal end states": equal,
         "paragraphs that differ from the official texts": official(site.settings, ORDERS[0], data),
         "lines by state": dict(Counter(state for line in lines for state, count in line["lines"].items() for _ in range(count))),
+        "held": was_held,
+        "not held": not_held,
         "not as wanted": wrong,
     }
     out.write_text(json.dumps(found | {"lines": lines}, indent=2), encoding="utf-8")
     Console().print_json(data=found)
-    if wrong or not equal:
+    if wrong or not_held or not equal:
         Console().print(f"kept for a look: {folder}", highlight=False)
         return 1
     shutil.rmtree(folder)
