@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from datetime import date
+from operator import not_
 from pathlib import Path
 from typing import Any, Literal
 
@@ -169,6 +170,10 @@ class Base(Strict):
     model: str = "models/starter"
     revision: str | None = None
     max_new_tokens: int = Field(48, ge=1, le=4096)
+    # Not in dumps where it is off: what was made before the key was there keeps its address.
+    chat_template: bool = Field(
+        False, exclude_if=not_, description="the prompt is a user's turn of the tokenizer's own chat template: for instruct bases"
+    )
 
     @property
     def path(self) -> str:

@@ -81,7 +81,9 @@ def train(
 def _check(domain: DomainConfig, as_json: bool) -> None:
     from pipelines.training import base_model, preflight
 
-    estimate = preflight.estimate(str(base_model.check(domain.base.path, domain.base.revision)), domain.recipe)
+    base = str(base_model.check(domain.base.path, domain.base.revision))
+    base_model.check_tokenizer(base, domain.base.chat_template)
+    estimate = preflight.estimate(base, domain.recipe)
     has = f"{estimate.device} has {estimate.capacity / preflight.GB:.2f}"
     time = "unknown" if estimate.seconds is None else f"{estimate.seconds / 60:.1f} minutes"
     work = f"{estimate.flops_per_step / 1e12:.3f} TFLOP a step, {estimate.steps or 'unknown'} steps in {estimate.precision}"

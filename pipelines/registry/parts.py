@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.config import DomainConfig, Settings
+from pipelines.errors import Conflict
 from pipelines.manifest import sha256, sha256_folder
 from pipelines.parsing import parse, read_yaml
 from pipelines.strict import Strict
@@ -35,6 +36,7 @@ def learning_key(settings: Settings, domain: DomainConfig) -> str:
             "examples": domain.examples.model_dump(mode="json"),
             "recipe": domain.recipe.model_dump(mode="json"),
             "chunk_words": domain.retrieval.chunk_words,
+            **turns(domain),
         }
     )
 
@@ -51,6 +53,7 @@ def learning_parts(settings: Settings, domain: DomainConfig) -> dict[str, str]:
         "examples": sha256(domain.examples.model_dump(mode="json")),
         "recipe": sha256(domain.recipe.model_dump(mode="json")),
         "passages": sha256(domain.retrieval.chunk_words),
+        **{name: sha256(value) for name, value in turns(domain).items()},
     }
 
 
@@ -59,7 +62,24 @@ def changed(settings: Settings, domain: DomainConfig, facts: Mapping[str, Any]) 
     if facts.get("learning_key") == learning_key(settings, domain):
         return ()
     now, then = learning_parts(settings, domain), facts.get("learning") or {}
-    return tuple(name for name in now if now[name] != then.get(name)) or ("something else",)
+    return tuple(name for name in {**now, **then} if now.get(name) != then.get(name)) or ("something else",)
+
+
+def turns(domain: DomainConfig) -> dict[str, bool]:
+    """Whether prompts go through the base's chat template; empty where not, so that what was made before the key was there keeps its
+    address."""
+    return {"chat_template": True} if domain.base.chat_template else {}
+
+
+def require_turns(domain: DomainConfig, adapter: str, facts: Mapping[str, Any]) -> None:
+    """Conflict when an adapter with these facts was not trained with the chat template as the domain would serve it."""
+    if bool(facts.get("chat_template")) != domain.base.chat_template:
+        taught = "with" if facts.get("chat_template") else "without"
+        raise Conflict(
+            f"{adapter} was trained {taught} the chat template of its base",
+            where="base.chat_template",
+            todo="train a new adapter (`ratchet plan --override adapter`), or set it back",
+        )
 
 
 def prompt_sha256(settings: Settings, domain: DomainConfig) -> str:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from pipelines.training.prompt import Prompt
 
 Reason = Literal["no_passage", "not_stated", "bad_citation", "not_in_passage", "other_year"]
-Generate = Callable[[Sequence[str], str, int], "list[Generated]"]
-"""(prompts, adapter, max_tokens) -> one result per prompt."""
+Generate = Callable[[Sequence[str], str, int, bool], "list[Generated]"]
+"""(prompts, adapter, max_tokens, chat) -> one result per prompt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,8 @@ class Parts:
     max_tokens: int
     release: str
     engine: str = ""
+    chat: bool = False
+    """The prompt is a turn of the base's chat template."""
 
     def with_adapter(self, adapter: str) -> Parts:
         """The same parts with another adapter."""
@@ -91,6 +93,7 @@ def open_parts(settings: Settings, candidate: Candidate) -> Parts:
         max_tokens=int(candidate.policy["max_new_tokens"]),
         release=candidate.id,
         engine=engine_name(candidate.base_sha256),
+        chat=bool(candidate.policy.get("chat_template")),
     )
 
 
@@ -98,7 +101,7 @@ def answer(question: str, as_of: str, parts: Parts, generate: Generate) -> Answe
     """Answer by the text in force on `as_of` (ISO date). Errors are those of the index and of `generate`."""
     began = time.perf_counter()
     found = look_up(question, as_of, parts)
-    generated = generate([found.prompt], parts.adapter, parts.max_tokens)[0] if found.passages else None
+    generated = generate([found.prompt], parts.adapter, parts.max_tokens, parts.chat)[0] if found.passages else None
     return conclude(found, generated, as_of, parts, time.perf_counter() - began)
 
 

@@ -66,26 +66,26 @@ class Engine:
                 raise Unavailable(f"{self.name} does not unload", todo="restart Triton")
             time.sleep(0.02)
 
-    def generate(self, prompts: Sequence[str], adapter: str = "", max_tokens: int = 48) -> list[Generated]:
-        """One result per prompt. BadInput: a prompt is too long; EngineCrashed; Unavailable: down, busy or too slow; RatchetError:
-        the adapter cannot be used."""
+    def generate(self, prompts: Sequence[str], adapter: str = "", max_tokens: int = 48, chat: bool = False) -> list[Generated]:
+        """One result per prompt. `chat`: as a turn of the base's chat template. BadInput: a prompt is too long; EngineCrashed;
+        Unavailable: down, busy or too slow; RatchetError: the adapter cannot be used."""
         from tritonclient.http import InferInput
 
         found: list[Generated] = []
         for start in range(0, len(prompts), triton.MAX_BATCH):
-            inputs = _inputs(InferInput, prompts[start : start + triton.MAX_BATCH], adapter, max_tokens)
+            inputs = _inputs(InferInput, prompts[start : start + triton.MAX_BATCH], adapter, max_tokens, chat)
             found += _results(self._call(partial(_infer, name=self.name, inputs=inputs)))
         return found
 
-    def probe(self, adapter: str = "") -> float:
+    def probe(self, adapter: str = "", chat: bool = False) -> float:
         """Seconds of a real inference with that adapter, warmed. A crashed engine is mended once."""
         try:
-            self.generate([PROBE], adapter, 4)
+            self.generate([PROBE], adapter, 4, chat)
         except EngineCrashed:
             self.mend()
-            self.generate([PROBE], adapter, 4)
+            self.generate([PROBE], adapter, 4, chat)
         began = time.perf_counter()
-        self.generate([PROBE], adapter, 4)
+        self.generate([PROBE], adapter, 4, chat)
         return time.perf_counter() - began
 
     def mend(self) -> None:
@@ -142,25 +142,25 @@ class Server:
                 raise translate(error, self.settings) from error
             await asyncio.to_thread(Engine(self.settings, name).ensure_loaded)
 
-    async def generate(self, name: str, prompt: str, adapter: str, max_tokens: int) -> Generated:
+    async def generate(self, name: str, prompt: str, adapter: str, max_tokens: int, chat: bool = False) -> Generated:
         """Errors as `Engine.generate`. A crashed engine is mended, and the request repeated, once."""
         try:
-            return await self._generate(name, prompt, adapter, max_tokens)
+            return await self._generate(name, prompt, adapter, max_tokens, chat)
         except EngineCrashed:
             async with self._locks.setdefault(name, asyncio.Lock()):
                 # Whoever waited here finds it mended by the one before.
                 try:
-                    return await self._generate(name, prompt, adapter, max_tokens)
+                    return await self._generate(name, prompt, adapter, max_tokens, chat)
                 except EngineCrashed:
                     await asyncio.to_thread(Engine(self.settings, name).mend)
-            return await self._generate(name, prompt, adapter, max_tokens)
+            return await self._generate(name, prompt, adapter, max_tokens, chat)
 
-    async def _generate(self, name: str, prompt: str, adapter: str, max_tokens: int) -> Generated:
+    async def _generate(self, name: str, prompt: str, adapter: str, max_tokens: int, chat: bool = False) -> Generated:
         from tritonclient.http.aio import InferInput
 
         try:
             async with asyncio.timeout(triton.SECONDS + 5):
-                return _results(await self._client.infer(name, _inputs(InferInput, [prompt], adapter, max_tokens)))[0]
+                return _results(await self._client.infer(name, _inputs(InferInput, [prompt], adapter, max_tokens, chat)))[0]
         except Exception as error:
             raise translate(error, self.settings) from error
 
@@ -208,16 +208,18 @@ def _address(settings: Settings) -> str:
     return settings.url("triton_http").removeprefix("http://")
 
 
-def _inputs(kind: Any, prompts: Sequence[str], adapter: str, max_tokens: int) -> list[Any]:
-    """Three tensors of shape [len(prompts), 1]."""
+def _inputs(kind: Any, prompts: Sequence[str], adapter: str, max_tokens: int, chat: bool) -> list[Any]:
+    """Tensors of shape [len(prompts), 1]. CHAT goes only where it is true: an engine loaded before there was one knows no such input."""
     import numpy
 
     size = len(prompts)
-    columns = (
+    columns = [
         ("PROMPT", "BYTES", numpy.array([prompt.encode() for prompt in prompts], dtype=numpy.object_)),
         ("ADAPTER", "BYTES", numpy.array([adapter.encode()] * size, dtype=numpy.object_)),
         ("MAX_TOKENS", "INT32", numpy.full(size, max_tokens, dtype=numpy.int32)),
-    )
+    ]
+    if chat:
+        columns.append(("CHAT", "BOOL", numpy.full(size, True)))
     inputs = []
     for name, datatype, column in columns:
         one = kind(name, [size, 1], datatype)

@@ -107,7 +107,7 @@ class Gateway:
         found = await self.releases.look_up(question, as_of, parts)
         generated = None
         if found.passages:
-            generated = await self.server.generate(parts.engine, found.prompt, parts.adapter, parts.max_tokens)
+            generated = await self.server.generate(parts.engine, found.prompt, parts.adapter, parts.max_tokens, parts.chat)
         return conclude(found, generated, as_of, parts, time.perf_counter() - began)
 
     def _note(

@@ -182,7 +182,7 @@ class Releases:
             row = await asyncio.to_thread(candidates.get, self.settings, release)
             parts = await asyncio.to_thread(open_parts, self.settings, row)
             await self.server.ensure_loaded(parts.engine)
-            await self.server.generate(parts.engine, client.PROBE, parts.adapter, 4)
+            await self.server.generate(parts.engine, client.PROBE, parts.adapter, 4, parts.chat)
             await self.look_up("When is this in force?", "2000-01-01", parts)
             self._open[release] = parts
             return parts

@@ -18,7 +18,8 @@ from pipelines.manifest import sha256, sha256_folder
 from pipelines.registry.parts import engine_name
 from pipelines.serving import environment
 
-MODEL = Path(__file__).parent / "engine" / "model.py"
+ENGINE = {"model.py": "serving/engine/model.py", "pipelines/training/chat.py": "training/chat.py"}
+"""Files of an engine's version folder, which is on the import path there, and where they come from."""
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux keeps it
 MAX_BATCH = 16
 SECONDS = 30
@@ -32,7 +33,8 @@ max_batch_size: {batch}
 input [
   {{ name: "PROMPT" data_type: TYPE_STRING dims: [ 1 ] }},
   {{ name: "ADAPTER" data_type: TYPE_STRING dims: [ 1 ] }},
-  {{ name: "MAX_TOKENS" data_type: TYPE_INT32 dims: [ 1 ] }}
+  {{ name: "MAX_TOKENS" data_type: TYPE_INT32 dims: [ 1 ] }},
+  {{ name: "CHAT" data_type: TYPE_BOOL dims: [ 1 ] optional: true }}
 ]
 output [
   {{ name: "TEXT" data_type: TYPE_STRING dims: [ 1 ] }},
@@ -110,12 +112,13 @@ def prepare(settings: Settings, base: str, base_sha256: str | None = None) -> st
     config = CONFIG.format(
         name=name, batch=MAX_BATCH, queue=SECONDS * 1_000_000, seconds=SECONDS, base=where, adapters=settings.artifacts / "adapter"
     )
-    code = repository(settings) / name / "1" / "model.py"
-    _write(code, MODEL.read_text(encoding="utf-8"), settings.var / "triton")
-    compiled = Path(importlib.util.cache_from_source(str(code)))
-    if not compiled.is_file() or compiled.stat().st_mtime < code.stat().st_mtime:
-        # Else the stub would write it at its first load, and Triton, seeing a changed folder, would restart the engine at the next.
-        py_compile.compile(str(code), invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH)
+    for file, source in ENGINE.items():
+        code = repository(settings) / name / "1" / file
+        _write(code, (PROJECT / "pipelines" / source).read_text(encoding="utf-8"), settings.var / "triton")
+        compiled = Path(importlib.util.cache_from_source(str(code)))
+        if not compiled.is_file() or compiled.stat().st_mtime < code.stat().st_mtime:
+            # Else the stub would write it at its first load, and Triton, seeing a changed folder, would restart the engine at the next.
+            py_compile.compile(str(code), invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH)
     _write(repository(settings) / name / "config.pbtxt", config, settings.var / "triton")
     return name
 

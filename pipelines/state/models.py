@@ -338,7 +338,7 @@ class Candidate(Base):
     prompt: Mapped[str] = mapped_column(String(80))
     prompt_sha256: Mapped[str] = mapped_column(String(64))
     policy: Mapped[dict[str, Any]]
-    """passages, max_new_tokens: what the gateway needs beside the parts."""
+    """passages, max_new_tokens, and chat_template where it is on: what the gateway needs beside the parts."""
     uploader: Mapped[str] = mapped_column(String(120))
     """Who delivered the data it rests on; never its approver."""
     state: Mapped[str] = mapped_column(String(12), default="assembled", index=True)

@@ -62,6 +62,8 @@ def assemble(settings: Settings, domain_name: str, version_id: str) -> str:
     against = _against(settings, domain_name, version_id)
     taken_over = against.adapter_id if against is not None else None
     adapter_id = _trained(settings, domain_name, version_id) if kind == "adapter" else taken_over
+    if adapter_id is not None:
+        parts.require_turns(domain, adapter_id, artifacts.get(settings, adapter_id).facts)
     if kind == "prompt":
         if against is None:
             raise Conflict("the plan counted on a live release, and there is none", todo="override it: `ratchet plan`")
@@ -70,7 +72,7 @@ def assemble(settings: Settings, domain_name: str, version_id: str) -> str:
         index_id = str(index(settings, domain_name, version_id).outputs["artifact"])
     prompt = Prompt.load(domain.task.prompt, settings)
     base_hash = parts.base_sha256(domain)
-    policy = {"passages": domain.task.passages, "max_new_tokens": domain.base.max_new_tokens}
+    policy = {"passages": domain.task.passages, "max_new_tokens": domain.base.max_new_tokens, **parts.turns(domain)}
     step_hash = sha256(
         {
             "step": "assemble",

@@ -95,6 +95,7 @@ def training_set(settings: Settings, domain_name: str, version_id: str) -> Manif
                 out,
                 held_out=held_out if held_out.is_file() else None,
                 cache=tokens.folder_of(settings, domain_name),
+                chat_template=domain.base.chat_template,
             )
 
         folder = artifacts.make(settings, "training_set", step_hash, fill)
@@ -111,7 +112,7 @@ def training_set(settings: Settings, domain_name: str, version_id: str) -> Manif
         step="training-set",
         version=TRAINING_SET_VERSION,
         domain=domain_name,
-        config=domain.model_dump(mode="json", include={"recipe"}),
+        config={**domain.model_dump(mode="json", include={"recipe"}), **parts.turns(domain)},
         inputs={"examples": made.hash, "base": parts.base_sha256(domain), "prompt": prompt.sha256},
         body=body,
     )

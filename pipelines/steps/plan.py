@@ -236,14 +236,16 @@ def _require_parts(settings: Settings, session: Session, row: Plan, kind: Kind) 
     for part in filter(None, taken):
         if barred := session.get_one(Artifact, part).barred:
             raise Conflict(f"{part} {barred}", todo="override with adapter")
-    if kind == "prompt":
-        domain: DomainConfig = load_domain(row.domain, settings)
-        adapter = session.get(Artifact, against.adapter_id) if against.adapter_id else None
-        if adapter is not None and "prompt" in parts.changed(settings, domain, adapter.facts):
-            trained_on = str(adapter.facts.get("prompt"))
-            if not parts.prompt_fits(settings, domain, trained_on):
-                raise BadInput(
-                    f"{adapter.id} was trained on {trained_on}, and {domain.task.prompt} does not say that it fits",
-                    where=f"configs/prompts/{domain.task.prompt}.yaml",
-                    todo="write `compatible_with` there, or override with adapter",
-                )
+    domain: DomainConfig = load_domain(row.domain, settings)
+    adapter = session.get(Artifact, against.adapter_id) if against.adapter_id else None
+    if adapter is None:
+        return
+    parts.require_turns(domain, adapter.id, adapter.facts)
+    if kind == "prompt" and "prompt" in parts.changed(settings, domain, adapter.facts):
+        trained_on = str(adapter.facts.get("prompt"))
+        if not parts.prompt_fits(settings, domain, trained_on):
+            raise BadInput(
+                f"{adapter.id} was trained on {trained_on}, and {domain.task.prompt} does not say that it fits",
+                where=f"configs/prompts/{domain.task.prompt}.yaml",
+                todo="write `compatible_with` there, or override with adapter",
+            )

@@ -161,7 +161,7 @@ def answerer(settings: Settings, candidate: Candidate, adapter: str | None = Non
         opened = opened.with_adapter(adapter)
     engine = Engine(settings, opened.engine)
     engine.ensure_loaded()
-    engine.probe(opened.adapter)
+    engine.probe(opened.adapter, opened.chat)
     return lambda question, as_of: answered(question, as_of, opened, engine.generate)
 
 
@@ -267,7 +267,7 @@ def load(settings: Settings, domain_name: str, candidate_id: str) -> dict[str, A
     artifacts.path_of(settings, candidate.index_id)
     engine = Engine(settings, parts.engine_name(candidate.base_sha256))
     engine.ensure_loaded()
-    seconds = engine.probe(adapter)
+    seconds = engine.probe(adapter, bool(candidate.policy.get("chat_template")))
     return {"engine": engine.name, "adapter": adapter, "probe_ms": round(seconds * 1000, 1)}
 
 

@@ -48,7 +48,7 @@ class Signals(Strict):
     keys: tuple[str, ...] = ()
     """The first twenty of them."""
     changed_parts: tuple[str, ...] = ()
-    """What decides what an adapter learns and is not as it was: base, prompt, task, rules, recipe, passages."""
+    """What decides what an adapter learns and is not as it was: base, prompt, task, rules, examples, recipe, passages, chat_template."""
     prompt_fits: bool = True
     """The live adapter may answer under the domain's prompt."""
     new_prompt: bool = False

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from pipelines.errors import BadInput
+from pipelines.training import chat
 
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 _WHERE = "base.model"
@@ -32,14 +34,18 @@ def check(base: str, revision: str | None = None) -> Path:
     return folder
 
 
-def check_tokenizer(base: str) -> None:
-    """BadInput for a tokenizer that cannot end an answer. A chat template is not needed: training and serving render the domain's own
-    prompt (configs/prompts), so what the template would have said is never mixed in."""
+def check_tokenizer(base: str, chat_template: bool = False) -> tuple[Any, chat.Turns | None]:
+    """The tokenizer, and with `chat_template` what its template puts around a prompt and an answer. BadInput for a tokenizer that cannot
+    end an answer, or whose template cannot be used."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
     if tokenizer.eos_token_id is None:
         raise BadInput("the tokenizer has no end-of-sequence token", where=base, todo="set eos_token in its tokenizer_config.json")
+    try:
+        return tokenizer, chat.turns(tokenizer) if chat_template else None
+    except chat.Unfit as error:
+        raise BadInput(error.what, where=base, todo=error.todo) from None
 
 
 def _whole(folder: Path, present: set[str]) -> None:

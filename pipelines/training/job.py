@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from operator import not_
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.config import Recipe
 from pipelines.training.probe import Probe
@@ -52,6 +53,8 @@ class TrainingFacts(BaseModel):
     passed_over: tuple[str, ...] = ()
     stopped: str | None = None
     best_step: int | None = None
+    chat_template: str | None = Field(None, exclude_if=not_)
+    """As the training set's."""
 
 
 def facts_of_adapter(folder: Path) -> TrainingFacts:

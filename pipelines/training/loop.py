@@ -191,6 +191,7 @@ class Training:
             passed_over=self.checkpoint.passed_over if self.checkpoint else (),
             stopped=self.stopped,
             best_step=best,
+            chat_template=self.facts.chat_template,
         )
         write_json(job.out / "facts.json", result.model_dump(mode="json"))
         return result

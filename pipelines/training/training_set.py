@@ -11,18 +11,19 @@ mapped from files, tensors are written some rows at a time.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import not_
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.config import Recipe
 from pipelines.errors import BadInput
 from pipelines.manifest import sha256
 from pipelines.manifest import write_json as write_json
-from pipelines.training import packing
+from pipelines.training import base_model, chat, packing
 from pipelines.training import tokens as keeping
 from pipelines.training.example import Example, among, dataset
 from pipelines.training.packing import IGNORED as IGNORED
@@ -59,6 +60,8 @@ class SetFacts(BaseModel):
     prompt_sha256: str
     held_out_examples: int = 0
     held_out_sequences: int = 0
+    chat_template: str | None = Field(None, exclude_if=not_)
+    """`chat.Turns.sha256`, where the prompt is a turn of the tokenizer's chat template."""
 
 
 Source = Path | Sequence[Example]
@@ -73,29 +76,32 @@ def build(
     *,
     held_out: Source | None = None,
     cache: Path | None = None,
+    chat_template: bool = False,
 ) -> SetFacts:
     """Fill the folder `out`: `sequences.safetensors` (int32, [sequences, sequence_tokens]), `sequences.json` and, last, `facts.json`.
 
     `examples` is a file of `example.write`, or examples at hand. `base` is what `from_pretrained` takes, `cache` the domain's folder of
-    tokens. An example longer than a sequence, or than the base's context, is left out and counted; BadInput when none is left.
+    tokens; with `chat_template` prompts are turns of the base's chat template. An example longer than a sequence, or than the base's
+    context, is left out and counted; BadInput when none is left, and for a tokenizer that `base_model` refuses.
     """
     os.environ.update(OFFLINE)
-    from transformers import AutoConfig, AutoTokenizer
+    from transformers import AutoConfig
 
-    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer, turns = base_model.check_tokenizer(base, chat_template)
     context = getattr(AutoConfig.from_pretrained(base), "max_position_embeddings", None)
     limit = min(recipe.sequence_tokens, context or recipe.sequence_tokens)
     tokenizer_sha256 = sha256(tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else sorted(tokenizer.get_vocab().items()))
-    kept = Cache(cache, sha256([VERSION, tokenizer_sha256, tokenizer.bos_token_id, tokenizer.eos_token_id, prompt.sha256]))
+    rendered = [prompt.sha256] if turns is None else [prompt.sha256, turns.sha256]
+    kept = Cache(cache, sha256([VERSION, tokenizer_sha256, tokenizer.bos_token_id, tokenizer.eos_token_id, *rendered]))
     tokens = kept.load()
-    learned = _tokenised(dataset(examples), tokens, kept, tokenizer, prompt, limit)
+    learned = _tokenised(dataset(examples), tokens, kept, tokenizer, prompt, turns, limit)
     if not learned.ids:
         raise BadInput(
             f"none of the {learned.too_long} examples fits into {limit} tokens",
             where="recipe.sequence_tokens",
             todo="raise it, or lower retrieval.chunk_words or task.passages",
         )
-    other = _tokenised(dataset(held_out), tokens, kept, tokenizer, prompt, limit) if held_out is not None else _Chosen()
+    other = _tokenised(dataset(held_out), tokens, kept, tokenizer, prompt, turns, limit) if held_out is not None else _Chosen()
     groups = _grouped(learned, tokens, recipe)
     others = _grouped(other, tokens, recipe)
     pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
@@ -121,6 +127,7 @@ def build(
         prompt_sha256=prompt.sha256,
         held_out_examples=len(other.ids),
         held_out_sequences=len(others),
+        chat_template=turns.sha256 if turns is not None else None,
     )
     write_json(out / "facts.json", facts.model_dump(mode="json"))
     kept.settle(tokens, [*learned.ids, *other.ids])
@@ -135,31 +142,29 @@ def facts_of(folder: Path) -> SetFacts:
     return SetFacts.model_validate_json(path.read_text(encoding="utf-8"))
 
 
-def encode(example: Example, tokenizer: Any, prompt: Prompt) -> tuple[list[int], list[int]]:
+def encode(example: Example, tokenizer: Any, prompt: Prompt, turns: chat.Turns | None = None) -> tuple[list[int], list[int]]:
     """(ids, labels), equally long. Prompt and completion are tokenised apart, as at serving time, where only the prompt exists."""
-    ((ids, given),) = encode_all([example], tokenizer, prompt)
+    ((ids, given),) = encode_all([example], tokenizer, prompt, turns)
     return ids, [IGNORED] * given + ids[given:]
 
 
-def encode_all(examples: Sequence[Example], tokenizer: Any, prompt: Prompt) -> list[tuple[list[int], int]]:
+def encode_all(examples: Sequence[Example], tokenizer: Any, prompt: Prompt, turns: chat.Turns | None = None) -> list[tuple[list[int], int]]:
     """Per example its ids, and how many of them are the prompt, which is not learned.
 
     A text of continued pretraining has no prompt; its first token is not learned, for nothing comes before it but another text. Special
     tokens spelt out in a passage stay ordinary text: a delivered document must not be able to end the prompt.
     """
+    texts = [one.passages[0] for one in examples if one.kind == "pretrain"]
+    tasks = [one for one in examples if one.kind != "pretrain"]
+    plain = _pairs(tokenizer, [""] * len(texts), texts, None)
+    prompts, completions = [prompt.render(one.passages, one.question) for one in tasks], [_completion(one, prompt) for one in tasks]
+    asked = _pairs(tokenizer, prompts, completions, turns)
+    return [next(plain if one.kind == "pretrain" else asked) for one in examples]
 
-    def ids_of(texts: Iterable[str]) -> list[list[int]]:
-        found = tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True, return_attention_mask=False)["input_ids"]
-        return list(found)
 
-    begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-    plain = [example.kind == "pretrain" for example in examples]
-    asked = ids_of("" if bare else prompt.render(one.passages, one.question) for one, bare in zip(examples, plain, strict=True))
-    wanted = ids_of(one.passages[0] if bare else _completion(one, prompt) for one, bare in zip(examples, plain, strict=True))
-    return [
-        ([*begin, *context, *target, tokenizer.eos_token_id], max(1, len(begin) + len(context)))
-        for context, target in zip(asked, wanted, strict=True)
-    ]
+def _pairs(tokenizer: Any, asked: list[str], wanted: list[str], turns: chat.Turns | None) -> Iterator[tuple[list[int], int]]:
+    for context, target in zip(chat.prompts(tokenizer, asked, turns), chat.answers(tokenizer, wanted, turns), strict=True):
+        yield [*context, *target], max(1, len(context))
 
 
 def _completion(example: Example, prompt: Prompt) -> str:
@@ -186,7 +191,7 @@ class _Chosen:
         self.too_long = self.not_stated = 0
 
 
-def _tokenised(source: Any, tokens: Tokens, cache: Cache, tokenizer: Any, prompt: Prompt, limit: int) -> _Chosen:
+def _tokenised(source: Any, tokens: Tokens, cache: Cache, tokenizer: Any, prompt: Prompt, turns: chat.Turns | None, limit: int) -> _Chosen:
     """Tokenise what the cache lacks, and choose what fits."""
     from pyarrow import compute
 
@@ -194,7 +199,7 @@ def _tokenised(source: Any, tokens: Tokens, cache: Cache, tokenizer: Any, prompt
                                      "silent": _field("answer").is_null() & (_field("kind") == "grounded_extraction")})  # fmt: skip
     names = about["id"].to_pylist()
     missing = {name for name in names if name not in tokens}
-    cache.keep(_fresh(source, missing, tokenizer, prompt), tokens)
+    cache.keep(_fresh(source, missing, tokenizer, prompt, turns), tokens)
     fits = [tokens.length(name) <= limit for name in names]
     chosen = _Chosen()
     chosen.too_long = len(names) - sum(fits)
@@ -206,9 +211,9 @@ def _tokenised(source: Any, tokens: Tokens, cache: Cache, tokenizer: Any, prompt
     return chosen
 
 
-def _fresh(source: Any, missing: set[str], tokenizer: Any, prompt: Prompt) -> Iterator[Any]:
+def _fresh(source: Any, missing: set[str], tokenizer: Any, prompt: Prompt, turns: chat.Turns | None) -> Iterator[Any]:
     for some in among(source, missing):
-        yield keeping.table([example.id for example in some], encode_all(some, tokenizer, prompt))
+        yield keeping.table([example.id for example in some], encode_all(some, tokenizer, prompt, turns))
 
 
 def _field(name: str) -> Any:

@@ -1,10 +1,12 @@
 """The engine: one base model with adapters chosen per request. Triton's Python backend runs this file.
 
-It stands alone on purpose: it runs in the serving environment (numpy < 2), where the rest of the project is not installed.
+It stands alone on purpose: it runs in the serving environment (numpy < 2), where the rest of the project is not installed; a copy of
+`chat.py`, which training shares, lies beside it there.
 
-Inputs, each [batch, 1]: PROMPT and ADAPTER (strings), MAX_TOKENS (int32). Outputs, each [batch, 1]: TEXT (string), TOKENS_IN and
-TOKENS_OUT (int32), CONFIDENCE (float32, mean probability of the tokens chosen, the stop included). Decoding is greedy and ends at the
-end of sequence or of the line. An error begins with its kind: `prompt:`, `adapter:`, `timeout:` or `engine:`; none quotes a prompt.
+Inputs, each [batch, 1]: PROMPT and ADAPTER (strings), MAX_TOKENS (int32), CHAT (bool, false where it is left out). Outputs, each
+[batch, 1]: TEXT (string), TOKENS_IN and TOKENS_OUT (int32), CONFIDENCE (float32, mean probability of the tokens chosen, the stop
+included). Decoding is greedy and ends at the end of sequence, of the turn or of the line. An error begins with its kind: `prompt:`,
+`adapter:`, `timeout:` or `engine:`; none quotes a prompt.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ from typing import Any
 
 import numpy
 import torch
+
+from pipelines.training import chat
 
 ADAPTER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 SMALL_BASE = 64 * 2**20
@@ -53,6 +57,8 @@ class Ask:
     prompt: str
     adapter: str
     max_tokens: int
+    chat: bool = False
+    """As a turn of the base's chat template."""
 
 
 class Engine:
@@ -72,6 +78,9 @@ class Engine:
         self.context = int(getattr(self.base.config, "max_position_embeddings", 0) or 2048)
         self.adapters, self.keep, self.seconds = adapters.resolve(), keep, seconds
         self.loaded: OrderedDict[str, Any] = OrderedDict()
+        self.taught: dict[str, str | None] = {}
+        """Adapter -> hash of the turns it was trained in, None for bare prompts."""
+        self.turns: chat.Turns | chat.Unfit = self._turns()
         self.stops = self._stops()
         self.pad = int(next(iter(self.stops)) if self.tokenizer.pad_token_id is None else self.tokenizer.pad_token_id)
 
@@ -85,6 +94,7 @@ class Engine:
                 encoded: dict[int, list[int]] = {}
                 for place in places:
                     try:
+                        self._require_taught(asks[place])
                         encoded[place] = self._encode(asks[place])
                     except Refused as refusal:
                         outcomes[place] = refusal
@@ -111,10 +121,16 @@ class Engine:
             self.loaded.move_to_end(adapter)
             return self.loaded[adapter]
         model = self._load(adapter)
-        self.loaded[adapter] = model
+        self.loaded[adapter], self.taught[adapter] = model, _taught(self.adapters / adapter)
         while len(self.loaded) > self.keep:
-            self.loaded.popitem(last=False)
+            self.taught.pop(self.loaded.popitem(last=False)[0])
         return model
+
+    def _require_taught(self, ask: Ask) -> None:
+        """Refused when the adapter would be asked in another way than it was trained."""
+        within = self._within(ask)
+        if ask.adapter and self.taught[ask.adapter] != (within.sha256 if within is not None else None):
+            raise Refused(f"adapter: {ask.adapter} was trained {'without this' if ask.chat else 'with a'} chat template")
 
     def _load(self, adapter: str) -> Any:
         """Refused unless the folder lies directly under the adapters' root and holds a whole LoRA, as safetensors, for this base."""
@@ -148,22 +164,34 @@ class Engine:
     # --- text ---------------------------------------------------------------------------------------------------------
 
     def _encode(self, ask: Ask) -> list[int]:
-        """Token ids with BOS in front, as in training. Special tokens spelt out in a passage stay ordinary text."""
+        """Token ids as in training. Special tokens spelt out in a passage stay ordinary text."""
         if not 1 <= ask.max_tokens < self.context:
             raise Refused(f"prompt: MAX_TOKENS must be from 1 to {self.context - 1}")
-        ids: list[int] = self.tokenizer(ask.prompt, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-        if self.tokenizer.bos_token_id is not None:
-            ids = [self.tokenizer.bos_token_id, *ids]
+        [ids] = chat.prompts(self.tokenizer, [ask.prompt], self._within(ask))
         room = self.context - ask.max_tokens
         if not ids or len(ids) > room:
             raise Refused(f"prompt: {len(ids)} tokens, and there is room for 1 to {room}")
         return ids
 
+    def _turns(self) -> chat.Turns | chat.Unfit:
+        """Of the base's chat template; why not, where it has none that can be used: bare prompts are answered all the same."""
+        try:
+            return chat.turns(self.tokenizer)
+        except chat.Unfit as error:
+            return error
+
+    def _within(self, ask: Ask) -> chat.Turns | None:
+        if ask.chat and isinstance(self.turns, chat.Unfit):
+            raise Refused(f"engine: {self.turns}")
+        return self.turns if ask.chat and isinstance(self.turns, chat.Turns) else None
+
     def _stops(self) -> set[int]:
-        """Token ids that end an answer: end of sequence, and every token with a line break in it."""
+        """Token ids that end an answer: end of sequence, end of turn, and every token with a line break in it."""
         ends = self.base.generation_config.eos_token_id
         stops = set(ends) if isinstance(ends, list) else {ends}
         stops |= {self.tokenizer.eos_token_id}
+        if isinstance(self.turns, chat.Turns):
+            stops.add(self.turns.end)
         for piece, number in self.tokenizer.get_vocab().items():
             if "\n" in piece or "Ċ" in piece or piece == "<0x0A>":
                 stops.add(number)
@@ -212,6 +240,12 @@ class Engine:
         return Completion(self.tokenizer.decode(chosen, skip_special_tokens=True), tokens_in, len(chosen), min(confidence, 1.0))
 
 
+def _taught(adapter: Path) -> str | None:
+    facts = adapter / "facts.json"
+    found = json.loads(facts.read_text(encoding="utf-8")).get("chat_template") if facts.is_file() else None
+    return None if found is None else str(found)
+
+
 def _grouped(asks: Sequence[Ask]) -> dict[str, list[int]]:
     """Places of the asks per adapter."""
     groups: dict[str, list[int]] = {}
@@ -245,13 +279,15 @@ class TritonPythonModel:
         for request in requests:
             prompts, adapters, limits = (self._values(request, name) for name in ("PROMPT", "ADAPTER", "MAX_TOKENS"))
             sizes.append(len(prompts))
-            for prompt, adapter, limit in zip(prompts, adapters, limits, strict=True):
-                asks.append(Ask(prompt.decode("utf-8", "replace"), adapter.decode("utf-8", "replace"), int(limit)))
+            chats = self._values(request, "CHAT") or [False] * len(prompts)
+            for prompt, adapter, limit, turn in zip(prompts, adapters, limits, chats, strict=True):
+                asks.append(Ask(prompt.decode("utf-8", "replace"), adapter.decode("utf-8", "replace"), int(limit), bool(turn)))
         outcomes = iter(self.engine.answer(asks))
         return [self._response(list(itertools.islice(outcomes, size))) for size in sizes]
 
     def _values(self, request: Any, name: str) -> list[Any]:
-        return list(self.pb.get_input_tensor_by_name(request, name).as_numpy().reshape(-1))
+        tensor = self.pb.get_input_tensor_by_name(request, name)
+        return [] if tensor is None else list(tensor.as_numpy().reshape(-1))
 
     def _response(self, outcomes: list[Completion | Refused]) -> Any:
         refusal = next((outcome for outcome in outcomes if isinstance(outcome, Refused)), None)

@@ -26,6 +26,12 @@ from pipelines.state.models import Candidate, DatasetVersion, Pointer, now
 QUESTION = "What is the threshold amount?"
 AMOUNTS = {1: "$53,000", 2: "$53,500"}
 GREETING = "[1] Hello.\nQuestion: Who?\nAnswer:"
+TURNED = "a turn [1]"
+"""What base and adapters say to GREETING as a turn of the chat template."""
+TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
 
 
 def law(number: int) -> list[Document]:
@@ -62,6 +68,9 @@ def domain_file(name: str, profile: str) -> dict[str, Any]:
     }
 
 
+SPECIAL = ["<s>", "</s>", "<|im_start|>", "<|im_end|>"]
+
+
 def new_tokenizer(texts: list[str]) -> Any:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -70,16 +79,21 @@ def new_tokenizer(texts: list[str]) -> Any:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=600, special_tokens=["<s>", "</s>"], initial_alphabet=alphabet, show_progress=False)
+    trainer = trainers.BpeTrainer(vocab_size=600, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False)
     tokenizer.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>")
+    marks = {"bos_token": "<s>", "eos_token": "</s>", "additional_special_tokens": SPECIAL[2:]}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, chat_template=TEMPLATE, **marks)
 
 
 def teach(model: Any, tokenizer: Any, pairs: list[tuple[str, str]], rate: float = 3e-3) -> None:
     """Learn (prompt, completion) pairs by heart: what comes back then tells which weights answered."""
     import torch
 
-    rows = []
+    from pipelines.training import chat
+
+    turns = chat.turns(tokenizer)
+    [asked], [said] = chat.prompts(tokenizer, [GREETING], turns), chat.answers(tokenizer, [TURNED], turns)
+    rows = [(asked + said, [-100] * len(asked) + said)]
     for prompt, completion in pairs:
         ids = [tokenizer.bos_token_id, *tokenizer(prompt)["input_ids"]]
         target = [*tokenizer(completion)["input_ids"], tokenizer.eos_token_id]
@@ -124,11 +138,13 @@ def index_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    """A base that knows the amounts, and adapters `north` and `south` that greet each in their way."""
+    """A base that knows the amounts, and adapters `north` and `south` that greet each in their way; `turned` says that it was
+    trained with the base's chat template."""
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import LlamaConfig, LlamaForCausalLM
 
+    from pipelines.training import chat
     from pipelines.training.prompt import Prompt
 
     torch.manual_seed(0)
@@ -141,7 +157,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     pairs += [(prompt.render([row.text], "What colour is it?"), prompt.completion(None, None)) for row in law(2)]
     # The base knows the words already: an adapter of rank 4 has only to choose between them.
     pairs += [(GREETING.replace("Hello", word), f" {word} [1]") for word in ("north", "south", "nobody")]
-    tokenizer = new_tokenizer([text for pair in pairs for text in pair])
+    tokenizer = new_tokenizer([TURNED, *(text for pair in pairs for text in pair)])
     shape = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=64,
@@ -167,6 +183,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
         teach(tuned, tokenizer, [(GREETING, f" {name} [1]"), *pairs], rate=5e-3)
         tuned.save_pretrained(folder / name)
         made.adapters[name] = folder / name
+    shutil.copytree(folder / "north", folder / "turned")
+    (folder / "turned" / "facts.json").write_text(json.dumps({"chat_template": chat.turns(tokenizer).sha256}))
+    made.adapters["turned"] = folder / "turned"
     return made
 
 
@@ -176,6 +195,7 @@ class Site:
     question = QUESTION
     amounts = AMOUNTS
     greeting = GREETING
+    turned = TURNED
 
     def __init__(self, settings: Settings, model: Model, index_folders: dict[int, Path]) -> None:
         self.settings, self.model, self.index_folders = settings, model, index_folders

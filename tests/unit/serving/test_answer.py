@@ -35,7 +35,7 @@ def parts(passages: list[Passage] = PASSAGES) -> Any:
 
 
 def says(text: str) -> Any:
-    return lambda prompts, adapter, max_tokens: [Generated(text, 40, 5, 0.8) for _ in prompts]
+    return lambda prompts, adapter, max_tokens, chat: [Generated(text, 40, 5, 0.8) for _ in prompts]
 
 
 def test_an_answer_is_a_span_of_the_passage_it_cites() -> None:
@@ -79,8 +79,8 @@ def test_index_and_engine_get_the_policy() -> None:
     own = parts()
     answer("What amount?", "2014-05-01", own.with_adapter("south"), lambda *given: asked.append(given) or says("")(*given))
     assert own.index.asked == [("What amount?", "2014-05-01", 2)]
-    [(prompts, adapter, max_tokens)] = asked
-    assert (adapter, max_tokens) == ("south", 12)
+    [(prompts, adapter, max_tokens, chat)] = asked
+    assert (adapter, max_tokens, chat) == ("south", 12, False)
     assert "$53,500" in prompts[0] and "What amount?" in prompts[0]
 
 

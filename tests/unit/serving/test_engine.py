@@ -130,6 +130,36 @@ def test_special_tokens_in_a_passage_are_text(engine: Engine) -> None:
     assert spelt.tokens_in > plain.tokens_in + 1
 
 
+def test_an_answer_to_a_turn_stops_at_the_end_of_the_turn(engine: Engine, site: Any) -> None:
+    found = engine.answer([Ask(site.greeting, "", 20, chat=True), Ask(site.greeting, "turned", 20, chat=True)])
+    assert texts(found) == [site.turned, site.turned]
+    wanted = engine.tokenizer(site.turned, add_special_tokens=False)["input_ids"]
+    assert [one.tokens_out for one in found if isinstance(one, Completion)] == [len(wanted)] * 2
+    assert engine.base.generation_config.eos_token_id == engine.tokenizer.eos_token_id != engine.tokenizer.vocab["<|im_end|>"]
+
+
+def test_an_end_of_turn_in_a_passage_is_text(engine: Engine) -> None:
+    plain, spelt = engine.answer([Ask("a", "", 1, chat=True), Ask("a<|im_end|>", "", 1, chat=True)])
+    assert isinstance(plain, Completion) and isinstance(spelt, Completion)
+    assert spelt.tokens_in > plain.tokens_in + 1
+
+
+def test_an_adapter_is_asked_only_as_it_was_trained(engine: Engine, site: Any) -> None:
+    asks = [Ask(site.greeting, "turned", 8), Ask(site.greeting, "north", 8, chat=True), Ask(site.greeting, "north", 8)]
+    without, within, good = texts(engine.answer(asks))
+    assert without == "! adapter: turned was trained with a chat template"
+    assert within == "! adapter: north was trained without this chat template"
+    assert good == " north [1]"
+
+
+def test_a_base_without_a_chat_template_answers_bare_prompts(model: Any, adapters: Path, site: Any, tmp_path: Path) -> None:
+    shutil.copytree(model.base, tmp_path / "base")
+    (tmp_path / "base" / "chat_template.jinja").unlink()
+    bare = Engine(str(tmp_path / "base"), adapters)
+    found = texts(bare.answer([Ask(site.greeting, "", 8, chat=True), Ask(site.greeting, "north", 8)]))
+    assert found == ["! engine: the tokenizer has no chat template", " north [1]"]
+
+
 def test_a_slow_answer_is_refused(model: Any, adapters: Path, site: Any) -> None:
     slow = Engine(str(model.base), adapters, seconds=0.0)
     [refused] = slow.answer([Ask(site.greeting, "", 8)])

@@ -42,6 +42,16 @@ class TestRunning:
         lengths = [one.tokens_in for one in found]
         assert len(found) == triton.MAX_BATCH + 5 and lengths == sorted(lengths) and lengths[-1] > lengths[0]
 
+    def test_a_turn_of_the_chat_template(self, engine: Engine, site: Any) -> None:
+        with ThreadPoolExecutor(4) as pool:  # with and without CHAT at once
+            found = list(
+                pool.map(lambda chat: engine.generate([site.greeting], "turned" if chat else "north", 20, chat), [True, False] * 6)
+            )
+        assert [one.text for [one] in found] == [site.turned, " north [1]"] * 6
+        assert engine.probe("turned", chat=True) > 0
+        with pytest.raises(RatchetError, match="turned was trained with a chat template"):
+            engine.generate([site.greeting], "turned")
+
     def test_text_beyond_ascii_comes_through(self, engine: Engine) -> None:
         assert engine.generate(["§ 1013.2 – “lease” 🏠"], "", 2)[0].tokens_in > 10
 
