@@ -183,10 +183,10 @@ def law(settings: Settings, tmp_path: Path) -> Settings:
     return site
 
 
-def again(site: Settings) -> str:
+def again(site: Settings, run: str = "run") -> str:
     """The next version with the same documents, as a redelivery makes it, claimed and planned."""
     made = plan.again(site, "regulatory", actor="os:carer", reason="the prompt changed")
-    assert plan.claim(site, "regulatory", "regulatory.finetune", "run") == made
+    assert plan.claim(site, "regulatory", "regulatory.finetune", run) == made
     plan.plan(site, "regulatory", made)
     return made
 
@@ -228,6 +228,41 @@ def test_a_broken_prompt_file_is_named(law: Settings, text: str) -> None:
     second_prompt(law, text)
     with pytest.raises(BadInput, match=r"v2\.yaml"):
         again(law)
+
+
+# --- the base's chat template -----------------------------------------------------------------------------------------
+
+TURNS = {"base": {"model": "models/starter", "chat_template": True}}
+
+
+def test_an_adapter_is_not_taken_over_to_be_asked_in_another_way(law: Settings) -> None:
+    bare = again(law)
+    assert row(law, bare).kind == "none" and load_domain("regulatory", law).base.model_dump().keys() == {
+        "model",
+        "revision",
+        "max_new_tokens",
+    }
+    edit(law, "regulatory", **TURNS)
+    for kind in ("index", "prompt"):
+        with pytest.raises(Conflict, match="was trained without the chat template of its base"):
+            plan.override(law, bare, kind, actor="os:x", reason="y")
+    version = again(law, "run 2")
+    assert (row(law, version).kind, row(law, version).reason) == ("adapter", "chat_template changed since the live adapter was trained")
+    adapter(law, "regulatory", version)
+    with pytest.raises(Conflict, match="was trained without the chat template of its base"):
+        assemble.assemble(law, "regulatory", version)
+
+
+def test_a_candidate_says_that_it_is_asked_in_turns(law: Settings) -> None:
+    edit(law, "regulatory", **TURNS)
+    first = candidates.get(law, "regulatory/r1").version_id
+    release(law, "regulatory", first, adapter(law, "regulatory", first, chat_template="a hash"))
+    version = again(law)
+    assert row(law, version).kind == "none"
+    plan.override(law, version, "prompt", actor="os:x", reason="y")
+    assert candidates.get(law, assemble.assemble(law, "regulatory", version)).policy["chat_template"] is True
+    edit(law, "regulatory", base={"model": "models/starter"})
+    assert row(law, again(law, "run 2")).signals["changed_parts"] == ["chat_template"]
 
 
 # --- overriding -------------------------------------------------------------------------------------------------------

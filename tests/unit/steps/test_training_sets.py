@@ -9,8 +9,12 @@ from typing import Any
 import pytest
 import yaml
 from laws import deliver, regulation
+from typer.testing import CliRunner
 
+from pipelines.cli import app
 from pipelines.config import PROJECT, Settings
+from pipelines.errors import BadInput
+from pipelines.registry import artifacts
 from pipelines.steps import learn
 from pipelines.training import example, training_set
 from pipelines.training.split import is_held_out
@@ -70,3 +74,22 @@ def test_an_arrival_is_tokenised_alone_and_splits_stay(site: Settings, tmp_path:
         assert {key for row in members for key in row["documents"]} == learned
         assert len(members) == manifest.counts["sequences"]
         assert (folder / training_set.HELD_OUT).is_file()
+
+
+@pytest.mark.slow
+def test_a_tokenizer_without_a_chat_template_is_refused_before_training(
+    site: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deliver(site, regulation(tmp_path, "2011-1", "2011-01-01", **PARAGRAPHS), "run-1")
+    bare = learn.training_set(site, "regulatory", "ConsumerLeasing_v1.0")
+    assert bare.config.keys() == {"recipe"}, "without the flag nothing has another address than before there was one"
+    assert "chat_template" not in artifacts.get(site, str(bare.outputs["artifact"])).facts
+    path = site.configs / "domains" / "regulatory.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"base": {"chat_template": True}}), encoding="utf-8")
+    with pytest.raises(BadInput, match="the tokenizer has no chat template"):
+        learn.train(site, "regulatory", "ConsumerLeasing_v1.0")
+    (site.configs / "environments").symlink_to(PROJECT / "configs" / "environments")
+    monkeypatch.setenv("RATCHET_VAR", str(site.var))
+    monkeypatch.setenv("RATCHET_CONFIGS", str(site.configs))
+    done = CliRunner().invoke(app, ["train", "regulatory", "--check"])
+    assert isinstance(done.exception, BadInput) and "put chat_template.jinja beside it" in str(done.exception)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import pytest
 from pipelines.config import Recipe, Settings
 from pipelines.errors import BadInput
 from pipelines.manifest import sha256_file
-from pipelines.training import base_model, chat, training_set
+from pipelines.training import base_model, chat, training_set, worker
 from pipelines.training.example import Example
 from pipelines.training.prompt import Prompt
+
+from .conftest import RECIPE
 
 PROMPT = "grounded_extraction/v1"
 GENERATION = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -146,16 +149,19 @@ def test_a_base_is_refused_where_its_training_starts(base: str, settings: Settin
         base_model.check_tokenizer(str(tmp_path / "endless"), True)
 
 
-def test_a_training_set_of_turns_has_a_name_of_its_own(base: str, settings: Settings, tmp_path: Path) -> None:
-    import shutil
+@pytest.fixture
+def folder(base: str, tmp_path: Path) -> Path:
+    """An instruct base."""
+    shutil.copytree(base, tmp_path / "instruct")
+    template, special, _ = FAMILIES["qwen"]
+    tokenizer_of(template, special).save_pretrained(tmp_path / "instruct")
+    return tmp_path / "instruct"
 
+
+def test_a_training_set_of_turns_has_a_name_of_its_own(folder: Path, settings: Settings, tmp_path: Path) -> None:
     from safetensors.numpy import load_file
 
-    folder = tmp_path / "instruct"
-    shutil.copytree(base, folder)
-    template, special, _ = FAMILIES["qwen"]
-    tokenizer_of(template, special).save_pretrained(folder)
-    recipe, prompt, cache = Recipe(sequence_tokens=256), Prompt.load(PROMPT, settings), tmp_path / "cache"
+    recipe, prompt, cache = RECIPE, Prompt.load(PROMPT, settings), tmp_path / "cache"
     bare = training_set.build([EXAMPLE], recipe, str(folder), prompt, tmp_path / "bare", cache=cache)
     turned = training_set.build([EXAMPLE], recipe, str(folder), prompt, tmp_path / "turned", cache=cache, chat_template=True)
     tokenizer, turns = base_model.check_tokenizer(str(folder), True)
@@ -165,6 +171,32 @@ def test_a_training_set_of_turns_has_a_name_of_its_own(base: str, settings: Sett
     assert len(list(cache.iterdir())) == 2
     ids, _ = training_set.encode(EXAMPLE, tokenizer, prompt, turns)
     assert load_file(tmp_path / "turned" / training_set.TENSORS)["input_ids"][0, : len(ids)].tolist() == ids
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+@pytest.mark.filterwarnings("ignore:Could not find a config file in instruct:UserWarning")
+def test_an_adapter_says_how_it_was_taught_and_the_engine_asks_it_so(folder: Path, settings: Settings, tmp_path: Path) -> None:
+    from pipelines.serving.engine.model import Ask, Completion, Engine
+
+    recipe, prompt = RECIPE.model_copy(update={"steps": 1, "warmup_steps": 0, "batch_sequences": 1}), Prompt.load(PROMPT, settings)
+    for name, turned in (("turned", True), ("bare", False)):
+        training_set.build([EXAMPLE], recipe, str(folder), prompt, tmp_path / name, chat_template=turned)
+        out = tmp_path / "adapters" / name
+        worker.run(
+            worker.Job(training_set=tmp_path / name, base=str(folder), recipe=recipe, out=out, work=tmp_path / f"{name}-work", threads=1)
+        )
+        assert worker.facts_of_adapter(out).chat_template == training_set.facts_of(tmp_path / name).chat_template
+        assert ('"chat_template"' in (out / "facts.json").read_text()) == turned
+    engine, text = Engine(str(folder), tmp_path / "adapters", threads=1), prompt.render(EXAMPLE.passages, EXAMPLE.question)
+    found = engine.answer([Ask(text, name, 1, chat) for name in ("turned", "bare") for chat in (True, False)])
+    good = [one.tokens_in if isinstance(one, Completion) else str(one) for one in found]
+    turns = chat.turns(engine.tokenizer)
+    [[within], [without]] = (chat.prompts(engine.tokenizer, [text], frame) for frame in (turns, None))
+    assert good == [
+        len(within), "adapter: turned was trained with a chat template",
+        "adapter: bare was trained without this chat template", len(without),
+    ]  # fmt: skip
+    assert turns.end in engine.stops
 
 
 def test_without_the_flag_the_starters_training_set_has_the_bytes_it_always_had(settings: Settings, tmp_path: Path) -> None:
