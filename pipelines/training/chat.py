@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-OFF = "set base.chat_template: false"
+_OFF = "set base.chat_template: false"
 _FIXED = {"enable_thinking": False, "date_string": "26 Jul 2024", "strftime_now": None}
 """The same for ever. Llama's templates take this date for today's; one that asks for today itself finds no function, and fails."""
 
@@ -25,7 +25,7 @@ _FIXED = {"enable_thinking": False, "date_string": "26 Jul 2024", "strftime_now"
 class Unfit(ValueError):
     """Why this tokenizer's chat template cannot be used, and what to do."""
 
-    def __init__(self, what: str, todo: str = OFF) -> None:
+    def __init__(self, what: str, todo: str = f"{_OFF}, or put a chat_template.jinja of your own beside the tokenizer") -> None:
         super().__init__(what)
         self.what, self.todo = what, todo
 
@@ -47,7 +47,7 @@ class Turns:
 def turns(tokenizer: Any) -> Turns:
     """The frames of the tokenizer's chat template. Unfit when it has none, or one that a prompt cannot be put into safely."""
     if not tokenizer.chat_template:
-        raise Unfit("the tokenizer has no chat template", f"{OFF}, or put chat_template.jinja beside it")
+        raise Unfit("the tokenizer has no chat template", f"{_OFF}, or put chat_template.jinja beside it")
     cut = _cut(tokenizer, "one")
     if cut != _cut(tokenizer, "another"):
         raise Unfit("the chat template renders by what it is given, not always the same around it")
