@@ -21,6 +21,8 @@ from pipelines.masking.taggers import MODEL_KINDS, SHIPPED, tagger
 FLAGS = regex.MULTILINE
 """Case counts: a capital is how a name shows."""
 PATTERN_SECONDS = 20.0
+VOCABULARY = 100_000
+"""Words after which the tokenizer is begun anew: spaCy keeps every word that it ever met, 400 bytes each, for as long as it lives."""
 SURE = 0.98
 """The score that a name in lower case needs among words with capitals."""
 
@@ -46,6 +48,9 @@ def engine(profile: str, also: tuple[str, ...] = (), recogniser: str = SHIPPED) 
     if not public:
         recognizers += [
             _recognizer("phone plans", ["PHONE"], lambda text: ((*span, "PHONE", 0.9) for span in numbers.phones(text))),
+            _recognizer("announced phones", ["PHONE"], lambda text: ((*span, "PHONE", 0.9) for span in numbers.announced(text))),
+            _recognizer("grouped phones", ["PHONE"], lambda text: ((*span, "PHONE", 0.8) for span in numbers.grouped(text))),
+            _recognizer("labelled postal codes", ["ZIP"], lambda text: ((*span, "ZIP", 0.9) for span in postcodes.labelled(text))),
             _recognizer("iban check digits", ["IBAN_CODE"], lambda text: ((*span, "IBAN_CODE", 1.0) for span in numbers.ibans(text))),
         ]
     if "NAME" in wanted:
@@ -119,8 +124,7 @@ def _blank_pipeline() -> Any:
         """spaCy's rule-based English tokenizer; it knows no entities."""
 
         def __init__(self) -> None:
-            self.nlp = spacy.blank("en")
-            self.nlp.max_length = 10_000_000
+            self.nlp = _tokenizer(spacy)
 
         def load(self) -> None:
             """Nothing to load."""
@@ -129,6 +133,8 @@ def _blank_pipeline() -> Any:
             return True
 
         def process_text(self, text: str, language: str) -> Any:
+            if len(self.nlp.vocab.strings) > VOCABULARY:
+                self.nlp = _tokenizer(spacy)  # a text that another thread is at keeps the one it began with
             doc = self.nlp.make_doc(text)
             return NlpArtifacts([], doc, [token.idx for token in doc], [token.lower_ for token in doc], self, language)
 
@@ -148,3 +154,9 @@ def _blank_pipeline() -> Any:
             return ["en"]
 
     return BlankPipeline()
+
+
+def _tokenizer(spacy: Any) -> Any:
+    made = spacy.blank("en")
+    made.max_length = 10_000_000
+    return made
