@@ -74,17 +74,12 @@ def learn(site: Site, domain: str, part: Part, strike: Callable[[Path], None] | 
     """Deliver, follow to the candidate, strike once after a checkpoint and clear; what was seen."""
     before = set((site.settings.var / "work").glob("*"))
     landing.deliver(site.settings, domain, part.files, uploader="learn", source=part.source, effective=part.effective)
-    plan = until(f"{domain}: a plan in a run", lambda: next((row for row in views.plans(site.settings, domain) if row["run"]), None))
-    run, dag = plan["run"], f"{domain}.finetune"
+    run = until(f"{domain}: a run", lambda: next((row["run"] for row in views.plans(site.settings, domain) if row["run"]), None))
+    dag = f"{domain}.finetune"
     task = until(f"{domain}: train starts", lambda: _started(site, dag, run))
     work = until(f"{domain}: first step", lambda: _stepping(site, before))
     first = time.time()  # the file is written at the first step, and looked for five times a second
-    found = {
-        "plan": plan["kind"],
-        "reason": plan["reason"],
-        "estimated": plan["money"],
-        "task start to first step, s": round(first - task, 1),
-    }
+    found: dict[str, Any] = {"task start to first step, s": round(first - task, 1)}
     if strike is not None:
         until(f"{domain}: a checkpoint", lambda: list(work.glob("checkpoint-*")))
         strike(work)
@@ -97,8 +92,11 @@ def learn(site: Site, domain: str, part: Part, strike: Callable[[Path], None] | 
     with reading(site.settings) as session:
         adapters = session.query(Artifact).filter(Artifact.domain == domain, Artifact.kind == "adapter").all()
         candidates = session.query(Candidate).filter(Candidate.domain == domain).all()
+    (plan,) = views.plans(site.settings, domain)
     facts = json.loads((site.settings.artifacts / adapters[0].path / "facts.json").read_text(encoding="utf-8"))
     return found | {
+        "plan": plan["kind"],
+        "reason": plan["reason"],
         "adapters": len(adapters),
         "candidates": [one.id for one in candidates],
         "ranks": facts["ranks"],
@@ -107,7 +105,7 @@ def learn(site: Site, domain: str, part: Part, strike: Callable[[Path], None] | 
         "loss": facts["loss"],
         "examples": facts["examples"],
         "training, s": facts["seconds"],
-        "cost": views.plans(site.settings, domain)[0]["money"],
+        "cost": plan["money"],
     }
 
 
