@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.config import PROJECT, Recipe, Settings
-from pipelines.training import methods, packing, training_set
+from pipelines.training import methods, packing, training_set, worker
 from pipelines.training.example import Example
 from pipelines.training.prompt import Prompt
 from pipelines.training.tokens import Tokens, table
@@ -34,7 +34,7 @@ from pipelines.training.tokens import Tokens, table
 ROOM, RANK, ALPHA, RATE, SEED = 1024, 16, 32, 1e-3, 7
 SEQUENCES = 4
 """Packed sequences of an optimiser step; unpacked contenders take as many examples as fill these on average."""
-EXAMPLES, HELD_OUT, ROUNDS = 64, 30, 2
+EXAMPLES, HELD_OUT, ROUNDS = 160, 30, 2
 BASE = str(PROJECT / "models" / "starter")
 
 Pair = tuple[list[int], int]
@@ -47,6 +47,7 @@ def main(argv: list[str]) -> int:
         print(__doc__)  # noqa: T201
         return 2
     os.environ.update(training_set.OFFLINE)
+    os.environ.update(worker.QUIET)  # before torch: waiting threads that spin would be counted as work
     import torch
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
@@ -63,18 +64,14 @@ def main(argv: list[str]) -> int:
 def _contest(learned: list[Pair], held_out: list[Pair], folder: Path) -> dict[str, Any]:
     useful = sum(len(ids) for ids, _ in learned)
     per_step = max(1, round(SEQUENCES * ROOM * len(learned) / useful))
-    split = {"gradient_accumulation_steps": SEQUENCES, "gradient_checkpointing": False}
-    packed = {"packing": True, "per_device_train_batch_size": 1, **split}
+    packed = {"packing": True, "per_device_train_batch_size": 1, "gradient_accumulation_steps": SEQUENCES, "gradient_checkpointing": False}
+    pieces = next(count for count in (SEQUENCES, 3, 5, 2, 1) if per_step % count == 0)  # as many optimiser steps as the others take
+    free = {"padding_free": True, "max_length": None, "gradient_accumulation_steps": pieces, "gradient_checkpointing": False}
     settings: dict[str, dict[str, Any]] = {
         "TRL default": {"per_device_train_batch_size": per_step},
         "TRL bfd": {**packed, "packing_strategy": "bfd"},
         "TRL wrapped": {**packed, "packing_strategy": "wrapped"},
-        "TRL padding-free": {
-            "padding_free": True,
-            "max_length": None,
-            "per_device_train_batch_size": max(1, per_step // SEQUENCES),
-            **split,
-        },
+        "TRL padding-free": {**free, "per_device_train_batch_size": per_step // pieces},
     }
     contenders: dict[str, Run] = {}
     for precision in ("fp32", "bf16"):
