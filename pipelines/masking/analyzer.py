@@ -14,7 +14,7 @@ from typing import Any
 
 import regex  # type: ignore[import-untyped]
 
-from pipelines.masking import names, numbers, patterns, postcodes, tidy
+from pipelines.masking import countries, names, numbers, patterns, postcodes, tidy
 from pipelines.masking.postcodes import Finding
 from pipelines.masking.taggers import MODEL_KINDS, SHIPPED, tagger
 
@@ -50,11 +50,13 @@ def engine(profile: str, also: tuple[str, ...] = (), recogniser: str = SHIPPED) 
             _recognizer("phone plans", ["PHONE"], lambda text: ((*span, "PHONE", 0.9) for span in numbers.phones(text))),
             _recognizer("announced phones", ["PHONE"], lambda text: ((*span, "PHONE", 0.9) for span in numbers.announced(text))),
             _recognizer("grouped phones", ["PHONE"], lambda text: ((*span, "PHONE", 0.8) for span in numbers.grouped(text))),
-            _recognizer("labelled postal codes", ["ZIP"], lambda text: ((*span, "ZIP", 0.9) for span in postcodes.labelled(text))),
+            _recognizer("labelled postal codes", ["ZIP"], lambda text: ((*span, "ZIP", 1.0) for span in postcodes.labelled(text))),
             _recognizer("iban check digits", ["IBAN_CODE"], lambda text: ((*span, "IBAN_CODE", 1.0) for span in numbers.ibans(text))),
         ]
     if "NAME" in wanted:
         recognizers.append(_recognizer("titles and lists", ["NAME"], lambda text: ((*span, "NAME", 0.8) for span in names.find(text))))
+    if "PLACE" in wanted:
+        recognizers.append(_recognizer("countries", ["PLACE"], lambda text: ((*span, "PLACE", 0.7) for span in countries.find(text))))
     if wanted & frozenset(MODEL_KINDS.values()):
         model = tagger(recogniser)
 
@@ -62,12 +64,17 @@ def engine(profile: str, also: tuple[str, ...] = (), recogniser: str = SHIPPED) 
             found: list[Finding] = []
             for one in model.find([text])[0]:
                 kept = tidy.trimmed(text, one.start, one.end, kind := MODEL_KINDS[one.label])
-                if kept and kind in wanted and not (kind == "NAME" and one.score < SURE and tidy.is_odd_one_out(text, *kept)):
+                if not kept or kind not in wanted:
+                    continue
+                odd = kind == "NAME" and one.score < SURE and tidy.is_odd_one_out(text, *kept)
+                if not odd and not (kind == "ADDRESS" and tidy.is_citation(text, *kept)):
                     found.append((*kept, kind, one.score))
             for start, end, kind, score in postcodes.joined(text, found):
-                yield start, end, kind, score
+                yield start, end, tidy.called(text[start:end], kind) if "PLACE" in wanted else kind, score
                 if kind in ("PLACE", "ADDRESS"):
                     yield from ((*code, "ZIP", 0.8) for code in postcodes.beside(text, start, end))
+                else:
+                    yield from ((*code, "ZIP", 0.6) for code in postcodes.after_name(text, end))
 
         recognizers.append(_recognizer(recogniser, (wanted & frozenset(MODEL_KINDS.values())) | {"ZIP"}, tagged))
     registry = RecognizerRegistry(recognizers=recognizers, supported_languages=["en"])

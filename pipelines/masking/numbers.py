@@ -1,7 +1,11 @@
 """Numbers that can be checked: telephone numbers of many countries, IBANs.
 
 A shape alone would take vital signs and amounts for telephone numbers; the numbering plans of 45 regions alone would cost 2 ms for every
-run of digits in a text. So a shape proposes, cheaply, and the plans decide about the few that it proposes.
+run of digits in a text. So a shape proposes, cheaply, and the plans decide about the few that it proposes. Plans move on, and numbers are
+written down wrong: where a text says that a telephone number follows, or groups digits as only telephone numbers are, the shape is enough.
+
+Shapes: ITU-T E.123 (groups, brackets round what is not always dialled, `+`, extensions), the national forms in libphonenumber's metadata,
+and what people write (`512/555-0142`, `x123`). Not covered: fewer than six digits (short codes, extensions alone), six without a label.
 """
 
 from __future__ import annotations
@@ -17,16 +21,44 @@ US GB DE FR IT ES NL BE CH AT SE NO DK FI IE PT PL CZ SK HU RO BG GR HR SI EE LV
 """
 REGIONS: Final = tuple(_REGIONS_TEXT.split())
 
+_ALONE = r"(?<![\w$€£#,./+-]|\d:|\b(?:F\.?R|U\.?S\.?C|C\.?F\.?R)\.?\s)"
+_UNIT = (
+    r"(?![\w%]|[.,:/-]\d|\s?(?i:mg|mcg|ml|mmHg|kg|lbs?|cm|units?|IU|percent|CFR|U\.?S\.?C|FR\b|people|times|months|years|days|dollars|euros?"
+    r"|per\b))"
+)
 # Seven to fifteen digits in groups, not after a currency sign, a decimal or a letter, not before a unit.
 _PHONE_SHAPE: Final = regex.compile(
-    r"(?<![\w$€£#,.:/+-])(?P<number>(?:\+|00|\()?\s?\(?\d{1,5}\)?(?:[ .\-/]{0,2}\(?\d{1,5}\)?){1,6})"
-    r"(?P<extension>\s?(?:x|ext\.?|extension)\s?\d{1,6})?"
-    r"(?![\w%]|[.,:/-]\d|\s?(?:mg|mcg|ml|mL|mmHg|kg|lbs?|cm|units?|IU|percent|CFR|U\.?S\.?C|FR\b))"
+    rf"{_ALONE}(?P<number>(?:\+|00|\()?\s?\(?\d{{1,5}}\)?(?:[ .\-/]{{0,2}}\(?\d{{1,5}}\)?){{1,6}})"
+    rf"(?P<extension>\s?(?:x|ext\.?|extension)\s?\d{{1,6}})?{_UNIT}"
 )
-_DATE_SHAPE: Final = regex.compile(r"(?:\d{4}([-/. ])\d{1,2}\1\d{1,2}|\d{1,2}([-/. ])\d{1,2}\2(?:\d{4}|\d{2}))")
+_GROUPS = r"\(?\d{1,6}\)?(?:[ .\-/–]{0,3}\(?\d{1,6}\)?){1,6}"
+_NEAR_WORDS = (
+    "number|numbers|no|nr|is|was|at|on|to|from|or|and|me|us|him|her|them|my|your|our|their|his|the|this|new|old|now|back|home|work|office|direct"
+    "|line|phone|mobile|cell|fax|under|via|please|ext"
+)
+_ANNOUNCED: Final = regex.compile(
+    r"(?i:\b(?:phone|telephone|tel|mobile|mob|cellphone|fax|pager|whatsapp|landline|hotline|call|ring|dial|text|reach(?:ed)?|contact"
+    r"|(?<!(?:white|red|blood|stem|T|per) )cell(?=\s?(?:phone|number|no\b|nr\b|is\b|at\b|on\b|[:#(+]))"
+    r"|(?:my|your|his|her|our|their|best|new|work|home|office|contact) number))\b"
+    rf"(?:[\s.:#,;(]{{1,3}}(?:(?i:{_NEAR_WORDS})\b|(?!\d)\p{{Lu}}[\p{{L}}'’-]+)){{0,6}}(?:[\s.:#]{{1,4}}|(?=\())"
+    rf"(?P<number>\+?{_GROUPS})(?P<extension>[\s,]{{0,2}}(?:x|#|(?i:ext\.?|extension))\s?\d{{1,6}})?{_UNIT}"
+)
+_TRUNK = r"(?!\d{5}-\d{4}\b)\(?0\d{2,5}\)?(?:\s?[/–-]\s?|\s)\d{2,8}(?:[ -]\d{2,5}){0,3}"
+_COUNTRY = r"\(\+\d{1,3}\)[ .-]?\d{1,5}(?:[ .-]?\d{1,6}){1,5}"
+_AREA = r"\(\d{2,4}\)[ -]?\d{3,5}[ -]\d{2,4}(?:[ -]\d{2})?"
+_AMERICAN = r"\(?[2-9]\d\d\)?\s?[-–/.]\s?\d{3}\s?[-–.]\s?\d{4}"
+_GROUPED: Final = regex.compile(
+    rf"{_ALONE}(?P<number>{_TRUNK}|{_COUNTRY}|{_AREA}|{_AMERICAN})(?P<extension>\s?(?:x|#|(?i:ext\.?|extension))\s?\d{{1,6}})?{_UNIT}"
+)
+_CLOCK: Final = regex.compile(r"(?:[01]?\d|2[0-4])[.:]?[0-5]\d\s?[-–]\s?(?:[01]?\d|2[0-4])[.:]?[0-5]\d")
+_DATE: Final = regex.compile(
+    r"(?:1[89]|20)\d\d([-/. ])(?:0?[1-9]|1[0-2])\1(?:0?[1-9]|[12]\d|3[01])"
+    r"|(?:0?[1-9]|[12]\d|3[01])(?:([-/. ])(?:0?[1-9]|[12]\d|3[01])\2(?:1[89]|20)\d\d|([-/.])(?:0?[1-9]|[12]\d|3[01])\3\d\d)"
+)
 _YEARS: Final = regex.compile(r"(?:(?:1[89]|20)\d\d(?:[ /.-]+|$))+")
 _IBAN_SHAPE: Final = regex.compile(r"(?<![\p{L}\d])[A-Za-z]{2}\d{2}(?:[ -]?[A-Za-z0-9]){11,30}(?![\p{L}\d])")
-_CARD_LEAST: Final = 13
+_PAIRS: Final = regex.compile(r"\d\d[ .-]\d\d[ .-]\d\d|\d{3}[ .-]\d{3}|\d \d{3} \d\d")
+_SHORT, _LEAST, _GROUPED_LEAST, _CARD_LEAST, _MOST = 6, 7, 9, 13, 15
 
 
 def phones(text: str) -> Iterator[tuple[int, int]]:
@@ -34,9 +66,7 @@ def phones(text: str) -> Iterator[tuple[int, int]]:
     for match in _PHONE_SHAPE.finditer(text):
         written = match["number"].strip()
         count = sum(letter.isdigit() for letter in written)
-        if not 7 <= count <= 15 or _DATE_SHAPE.fullmatch(written) or (count >= _CARD_LEAST and written[0] not in "+0("):
-            continue
-        if _YEARS.fullmatch(written):
+        if count < _LEAST or not _may_be(written, count) or (count >= _CARD_LEAST and written[0] not in "+0("):
             continue
         # Digits without any break are account numbers as often: only a whole international or trunk number is taken.
         if written.isdigit() and not (count >= 9 and (written[0] == "0" or count in (10, 11))):
@@ -44,6 +74,27 @@ def phones(text: str) -> Iterator[tuple[int, int]]:
         if _is_phone(written):
             lead = len(match["number"]) - len(match["number"].lstrip())
             yield match.start() + lead, match.end()
+
+
+def announced(text: str) -> Iterator[tuple[int, int]]:
+    """(start, end) of the numbers that follow "call", "phone", "my number is" ..., whatever their plan; six digits only in groups."""
+    for match in _ANNOUNCED.finditer(text):
+        count = sum(letter.isdigit() for letter in match["number"])
+        if (count >= _LEAST or (count == _SHORT and _PAIRS.fullmatch(match["number"]))) and _may_be(match["number"], count):
+            yield match.start("number"), match.end()
+
+
+def grouped(text: str) -> Iterator[tuple[int, int]]:
+    """(start, end) of digits in groups as telephone numbers alone have them."""
+    for match in _GROUPED.finditer(text):
+        count = sum(letter.isdigit() for letter in match["number"])
+        if count >= _GROUPED_LEAST and _may_be(match["number"], count):
+            yield match.span()
+
+
+def _may_be(written: str, count: int) -> bool:
+    """Whether it is neither a date, nor hours, nor years, nor longer than any number."""
+    return count <= _MOST and not any(other.fullmatch(written) for other in (_DATE, _CLOCK, _YEARS))
 
 
 @lru_cache(maxsize=4096)

@@ -48,6 +48,17 @@ _ID_LABEL = (
 )
 _ID_WORDS = r"(?:\s*(?:\b(?:number|no|nr|id|identifier|serial|plate|card|code|is|was)\b\.?|#))*\s*[:#=]?\s*"
 
+_AREAS = (
+    "A[BL]|B[ABDHLNRSTX]?|C[ABFHMORTVW]|D[ADEGHLNTY]|E[CHNX]?|F[KY]|G[LUY]?|H[ADGPRSUX]|I[GMPV]|JE|K[ATWY]|L[ADELNSU]?|M[EKL]?|N[EGNPRW]?"
+    "|O[LX]|P[AEHLOR]|R[GHM]|S[AEGKLMNOPRSTWY]?|T[ADFNQRSW]|UB|W[ACDFNRSV]?|YO|ZE"
+)
+_INWARD = r"\d(?!(?:ST|ND|RD|TH|HR|YR|WK|LB|QD|BD|TD|GT|PT|DL|DS)\b)[ABD-HJLNP-UW-Z]{2}"
+UNITED_KINGDOM: Final = rf"(?i:GIR ?0AA|(?:{_AREAS})\d[A-Z\d]? ?{_INWARD})"
+CANADIAN: Final = r"(?i:[ABCEGHJ-NPRSTVXY]\d[ABCEGHJ-NPRSTV-Z][ -]?\d[ABCEGHJ-NPRSTV-Z]\d)"
+EIRCODE_LOOSE: Final = r"(?i:(?:[AC-FHKNPRTV-Y]\d\d|D6W) ?[0-9AC-FHKNPRTV-Y]{4})"
+EIRCODE: Final = r"(?i:(?!P53)(?=... ?[A-Z]{0,3}\d)(?=... ?\d{0,3}[A-Z])(?!... ?\d+(?:ST|ND|RD|TH|HR|YR|FT|YD|K|X)\b))" + EIRCODE_LOOSE
+"""Codes with letters, whose sources `postcodes.py` names; the loose one only beside a label or a place. "B12 5mg", "L5 1st" are none."""
+
 PATTERNS: Final[tuple[tuple[str, str, float], ...]] = (
     # (C) elements of dates except the year; (a birth date goes whole, since its year can tell an age over 89)
     (
@@ -71,11 +82,26 @@ PATTERNS: Final[tuple[tuple[str, str, float], ...]] = (
     ),
     # (B) geography below the state
     ("ZIP", rf"(?<=\b{_STATE}[,.]?\s+)\d{{5}}(?:-\d{{4}})?\b", 1.0),
-    ("ZIP", r"(?<=\b(?i:zip|zip ?code|postal code|postcode)\s*[:#]?\s*)\d{5}(?:-\d{4})?\b", 1.0),
-    ("ZIP", r"(?<=\b(?i:zip|zip ?code|postal code|postcode)\b[^.\n\d]{1,25})(?:\d{4,6}(?:-\d{3,4})?|\d{3}[ -]\d{2})\b(?![.,]\d)", 0.8),
     ("ZIP", r"(?<![\d-])\d{5}-\d{4}(?![\d-])", 0.6),
-    # The United Kingdom's and Canada's have a shape of their own.
-    ("ZIP", r"(?<![\w-])(?:[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2}|[A-Z]\d[A-Z] \d[A-Z]\d)(?![\w-])", 0.8),
+    ("ZIP", r"(?<![\w-])(?<!\bF\.?R\.? )\d{5}-\d{3}(?![\w-])", 0.6),
+    ("ZIP", rf"(?=\d)(?<=,\s?(?!(?:in|or|me|hi|ok|oh|pa|ma|la|de)\b)(?i:{_STATE})\s)\d{{5}}(?![\w,.]*\d)", 0.8),
+    (
+        "ZIP",
+        r"(?=\d)(?:(?<=\b(?:NSW|VIC|Vic|QLD|Qld|TAS|Tas|ACT)[,.]?\s)[2-7]\d{3}\b|(?<=\bWA )6\d{3}\b|(?<=\bSA )5\d{3}\b|(?<=\bNT )08\d\d\b)",
+        0.8,
+    ),
+    # Someone lives there, or something is sent there, and the clause ends.
+    (
+        "ZIP",
+        r"(?=\d)(?<=\b(?i:(?:live|lives|lived|living|located|resides?|stay(?:ing)?|based|shops?|stores?|branch(?:es)?|restaurants?|clinics?"
+        r"|pharmac(?:y|ies)|doctors?|hotels?|houses?|homes?|apartments?|weather|forecast)(?: is| are)? (?:in|near|around|at|for|close to)"
+        r"|(?:deliver(?:y|ies|s|ed)?|ship(?:s|ped|ping)?|mov(?:e|ed|ing)) to)\s)"
+        r"(?:\d{5}|\d{2}-\d{3}|\d{3} \d{2})(?=\s*(?:$|[?!;)]|[.,](?!\d)))",
+        0.7,
+    ),
+    # The United Kingdom's, Canada's and Ireland's have a shape of their own.
+    ("ZIP", rf"(?<![\w-])(?:{UNITED_KINGDOM}|{CANADIAN}|{EIRCODE})(?![\w-])", 0.8),
+    ("ZIP", r"(?<![\w-])(?:[A-Z]{1,2}\d[A-Z\d]? \d(?!MG|ML|KG|CM|MM|IU|CC|PM|AM)[A-Z]{2}|[A-Z]\d[A-Z] \d[A-Z]\d)(?![\w-])", 0.8),
     (
         "ADDRESS",
         rf"\b\d{{1,6}}[A-Za-z]?\s+(?:{_CAP}\s+|\d+(?:st|nd|rd|th)\s+){{1,4}}{_STREET}\b\.?{_UNIT}(?:,\s*{_CAP}(?:\s{_CAP}){{0,2}}(?=,\s*{_STATE}))?",
@@ -100,11 +126,6 @@ PATTERNS: Final[tuple[tuple[str, str, float], ...]] = (
     ("PHONE", r"(?<![\w.+/(-])(?:\+|00)\d{1,3}[\s.-]?(?:\(?\d{1,5}\)?[\s.-]?){2,5}\d{2,4}(?![\w-])", 0.9),
     ("PHONE", r"(?<![\w.+/-])\(?0\d{2,4}\)?[\s-]\d{3,4}[\s-]?\d{3,4}(?![\w-])", 0.8),
     ("PHONE", r"(?<![\w.+/$-])\d{3}-\d{4}(?![\w-])", 0.7),
-    (
-        "PHONE",
-        r"(?<=\b(?i:phone|tel|telephone|mobile|cell|fax|call|pager)\b\.?\s*(?:number|no\.?|is|at|on)?\s*[:#]?\s*)[+(]?\d[\d\s().-]{5,18}\d\b",
-        0.9,
-    ),
     # (F) (N) (O) electronic addresses
     ("EMAIL", r"[A-Za-z0-9._%+'-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}", 1.0),
     ("URL", r"\b(?i:https?://|ftp://|www\.)[^\s<>\"]+[\w/]", 1.0),

@@ -24,6 +24,14 @@ _NEVER: Final = (names.STOP | frozenset(_NEVER_TEXT.split())) - {"will", "may", 
 """Words that are nobody's name on their own, whatever a model says."""
 _CROSSING: Final = regex.compile(r"(?<!\p{L})(?i:(?:the\s+)?(?:corner|intersection|junction|crossing)\s+of\s+)$")
 _LETTERS: Final = regex.compile(r"(?<!\p{L})\p{L}\.(?:\s?\p{L}\.)*\s?\p{L}$")
+_LAW: Final = regex.compile(r"\b(?:U\.?\s?S\.?\s?C|C\.?\s?F\.?\s?R|F\.?\s?R|Stat|Pub)\b\.?\s?(?:§+\s?)?\d|\b\d+(?:-\d+)?,? docket\b")
+_COUNT: Final = regex.compile(r"\d[\d,.]*\s(?!(?i:st|street|ave|avenue|road|rd|lane|drive|way|court|place|broadway)\b)\p{Ll}+")
+_STREET_SAYS: Final = regex.compile(
+    r"(?i)\d|\b(?:street|str?|avenue|ave?|av|road|rd|boulevard|blvd|lane|ln|drive|dr|court|ct|place|plaza|plaça|pl|terrace|way|parkway|pkwy|circle"
+    r"|highway|hwy|route|square|sq|trail|row|close|crescent|walk|alley|loop|corner|intersection|junction|crossing|box|gate|gardens?|grove|hill|mews"
+    r"|quay|pike|rue|allée|chemin|quai|via|viale|piazza|corso|calle|avenida|paseo|plaza|camino|rua|travessa|largo|ulica|ul|aleja|utca|út|tér)\b"
+    r"|(?:stra(?:ß|ss)e|str|weg|platz|allee|gasse|ring|damm|ufer|straat|laan|plein|gracht|kade|gatan|vägen|gata|vej|gade|veien|katu|tie)\b"
+)
 _EDGE: Final = " \t\n,;:.-'’\"()[]<>#*/&"
 
 
@@ -51,6 +59,17 @@ def trimmed(text: str, start: int, end: int, kind: str) -> tuple[int, int] | Non
     if kind == "PLACE" and value in STATE_CODES and text[:start].rstrip().endswith(","):
         return None
     return start, end
+
+
+def is_citation(text: str, start: int, end: int) -> bool:
+    """Whether a span taken for an address cites the law ("15 U.S.C. 1601", "76 FR 78500") or counts things ("10000 customers")."""
+    value, around = text[start:end], text[max(0, start - 80) : end + 80]
+    return bool(_LAW.search(value)) or bool(_COUNT.fullmatch(value) and around != around.lower())
+
+
+def called(value: str, kind: str) -> str:
+    """The kind of a span: an address has a number or a street's word in it, a place has not."""
+    return "PLACE" if kind == "ADDRESS" and not _STREET_SAYS.search(value) else kind
 
 
 def is_odd_one_out(text: str, start: int, end: int) -> bool:

@@ -72,6 +72,11 @@ def public(vault: Vault) -> Masker:
         ("Docket 2021-CV-004417", "Docket [CASE]"),
         ("ring +49 30 901820 or 06 12 34 56 78", "ring [PHONE] or [PHONE]"),
         ("IBAN GB82 WEST 1234 5698 7654 32", "IBAN [ACCOUNT]"),
+        ("it said sw1a 1aa. Then K1A 0B1.", "it said [ZIP]. Then [ZIP]."),
+        ("Do you deliver to 89501?", "Do you deliver to 895?"),
+        ("Parramatta NSW 2150", "[PLACE] [PLACE] [ZIP]"),
+        ("reach me on 12 34 56 or 512-555-0142x77", "reach me on [PHONE] or [PHONE]"),
+        ("She flew to Saint Vincent and the Grenadines.", "She flew to [PLACE]."),
     ],
 )
 def test_safe_harbor_removes_each_kind(masker: Masker, text: str, masked: str) -> None:
@@ -86,6 +91,8 @@ def test_safe_harbor_removes_each_kind(masker: Masker, text: str, masked: str) -
         "Patient: I came in for a refill. Doctor: Good morning. May I look? It may help.",
         "Doctor: Hello\nSpeaker: Right, OK. Something called Trimethoprim.\nSpeaker: No, OK.",
         "Sugar was 100000 units less; 3/7 history of diarrhea.",
+        "Vitamin B12 5mg, L5 1st toe, p53 R175 mutation, T12 10th rib, white cell 4.5-11.",
+        "We ship to 10000 customers, 76 FR 78500, 78501; 15 U.S.C. 1601, in 12345 cases, or 15000 dollars.",
         "XXXX called XXXX on XX/XX/2014 about the XXXX account.",
         "[NAME] of [ORGANISATION] rang [PATIENT-3f21bb09].",
     ],
