@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipelines.strict import Strict
 
@@ -31,7 +31,13 @@ class Priced(Strict):
     )
     price_per_cpu_hour: float | None = Field(None, ge=0, allow_inf_nan=False, description="of one core, for what runs without GPUs")
     poll_seconds: float = Field(5.0, gt=0, le=300, description="between two looks at a job")
-    stop_seconds: float = Field(60.0, gt=0, description="that a cancelled job may take to end")
+    stop_seconds: float = Field(60.0, gt=0, description="that a job which is told to end may take to save and do so")
+    kill_seconds: float = Field(60.0, gt=0, description="that it may take when it is then ended by force: Slurm's KillWait, and more")
+
+    @property
+    def ending_seconds(self) -> float:
+        """The longest that stopping a job takes; `on_kill_timeout` in airflow.cfg must be longer."""
+        return self.stop_seconds + self.kill_seconds
 
     @property
     def gpus(self) -> int:
@@ -50,6 +56,7 @@ class Local(Priced):
     kind: Literal["local"] = "local"
     poll_seconds: float = Field(0.5, gt=0, le=300)
     stop_seconds: float = Field(30.0, gt=0)
+    kill_seconds: float = Field(5.0, gt=0)
     gpus_here: int = Field(0, ge=0, description="GPUs of this host that a step takes")
 
     @property
@@ -99,6 +106,15 @@ class Slurm(OnNodes):
     environment_file: NodePath | None = Field(None, description="sourced on the node: RATCHET_DATABASE_URL and other secrets")
     accounting: bool = Field(False, description="the site has slurmdbd: ask sacct for what squeue no longer knows")
     signal_seconds: int = Field(120, ge=1, le=3600, description="before the time limit a step is told to save and end")
+
+    @model_validator(mode="after")
+    def _signalled_within_its_time(self) -> Slurm:
+        if self.signal_seconds >= 60 * self.time_limit_minutes:
+            raise ValueError(
+                f"signal_seconds ({self.signal_seconds}) leaves nothing of time_limit_minutes ({self.time_limit_minutes}):"
+                " every job would be told to end as soon as it starts"
+            )
+        return self
 
 
 class Kubernetes(OnNodes):

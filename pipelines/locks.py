@@ -20,8 +20,15 @@ def alone(path: Path) -> Iterator[None]:
 @contextmanager
 def alone_now(path: Path) -> Iterator[bool]:
     """Like `alone`, but without waiting: whether we hold it."""
+    with handle_of(path) as handle:
+        yield handle is not None
+
+
+@contextmanager
+def handle_of(path: Path) -> Iterator[int | None]:
+    """Like `alone_now`: the lock's handle when we hold it. A child that inherits the handle holds the lock too, until it ends."""
     with _opened(path, os.O_CREAT) as handle:
-        yield _had(handle, fcntl.LOCK_EX)
+        yield handle if _had(handle, fcntl.LOCK_EX) else None
 
 
 def is_held(path: Path) -> bool:

@@ -7,7 +7,6 @@ comment must not retrain.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import platform
 import resource
@@ -23,6 +22,8 @@ from pydantic import BaseModel, ConfigDict
 from pipelines.config import PROJECT, Settings
 from pipelines.state.database import reading, transaction
 from pipelines.state.models import ManifestRow, now
+from pipelines.writing import canonical as canonical
+from pipelines.writing import write_json as write_json
 
 
 class Manifest(BaseModel):
@@ -55,11 +56,6 @@ class Outcome(BaseModel):
     counts: dict[str, float] = {}
 
 
-def canonical(value: object) -> bytes:
-    """JSON with sorted keys and no spaces, UTF-8: equal values have equal bytes."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str).encode()
-
-
 def sha256(value: object) -> str:
     """Hex SHA-256 of bytes, of text as UTF-8, or of a value's canonical JSON."""
     data = value if isinstance(value, bytes) else value.encode() if isinstance(value, str) else canonical(value)
@@ -76,13 +72,6 @@ def sha256_folder(folder: Path) -> str:
     """Hex SHA-256 over the sorted (relative name, sha256) of every file in a folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return sha256([(path.relative_to(folder).as_posix(), sha256_file(path)) for path in files])
-
-
-def write_json(path: Path, value: object) -> None:
-    """Canonical JSON under a temporary name, then renamed."""
-    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    temporary.write_bytes(canonical(value) + b"\n")
-    temporary.rename(path)
 
 
 def address(step: str, version: int, config: Mapping[str, Any], inputs: Mapping[str, Any]) -> str:

@@ -12,6 +12,9 @@ from pathlib import Path
 
 from pipelines.compute import files
 
+STOPPED = 128 + signal.SIGTERM
+"""Exit code of a job's process that was told to end and leaves no result."""
+
 
 def start(place: Path, command: list[str]) -> subprocess.Popen[bytes]:
     """`python COMMAND`, told by RATCHET_JOB where to leave its output; killed when its parent is."""
@@ -22,7 +25,11 @@ def start(place: Path, command: list[str]) -> subprocess.Popen[bytes]:
         return subprocess.Popen([sys.executable, *command], env=env, stdout=log, stderr=log, preexec_fn=die_with_parent)
 
 
-def die_with_parent() -> None:
-    """For `preexec_fn`. A killed parent frees the job; its child must not run on beside the retry."""
+def die_with_parent(number: signal.Signals = signal.SIGKILL) -> None:
+    """This process gets `number` when its parent dies: a killed parent frees its job, and what it started must not run on beside the retry.
+
+    Fit for `preexec_fn`. SIGTERM, which the parent may ignore, is heard again.
+    """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, number)

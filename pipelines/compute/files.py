@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipelines.errors import BadInput, Unavailable
+from pipelines.writing import write_json
 
 if TYPE_CHECKING:  # the wrapper of every job imports this: it must start at once
     from pipelines.config import Settings
@@ -19,6 +20,8 @@ if TYPE_CHECKING:  # the wrapper of every job imports this: it must start at onc
 State = Literal["absent", "queued", "running", "lost", "done"]
 ALIVE = ("queued", "running")
 LOG, RESULT = "log.txt", "result.json"
+STOP = "stop"
+"""Left by whoever stops a job: should it only now come to its node, it ends there before its step begins."""
 
 
 def folder(settings: Settings, job: str) -> Path:
@@ -26,18 +29,6 @@ def folder(settings: Settings, job: str) -> Path:
     if not re.fullmatch(r"[A-Za-z0-9_.+:-]+(/[A-Za-z0-9_.+:-]+)*", job) or ".." in job:
         raise BadInput(f"not a job name: {job!r}")
     return settings.var / "jobs" / job
-
-
-def write(path: Path, value: Any) -> None:
-    """JSON under a temporary name, then renamed."""
-    write_text(path, json.dumps(value))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Under a temporary name, then renamed."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.rename(path)
 
 
 def result(settings: Settings, job: str) -> dict[str, Any]:
@@ -55,9 +46,14 @@ def leave_result(place: Path, code: int) -> None:
     said = error.read_text(encoding="utf-8").strip() if error.exists() else None
     if code != 0 and not said:
         said = f"the step's process ended by signal {-code}" if code < 0 else f"the step's process ended with {code}"
-    write(
-        place / RESULT, {"rc": code, "output": json.loads(output.read_text(encoding="utf-8")) if output.exists() else None, "error": said}
-    )
+    made = json.loads(output.read_text(encoding="utf-8")) if output.exists() else None
+    write_json(place / RESULT, {"rc": code, "output": made, "error": said})
+
+
+def begin(place: Path) -> None:
+    """Another try is about to be submitted: what was said of the last one's end no longer holds."""
+    for name in ("ended", STOP):
+        (place / name).unlink(missing_ok=True)
 
 
 def clean(place: Path) -> None:

@@ -18,16 +18,16 @@ from typing import Any
 
 from pipelines.compute import child, files, launch
 
-STOPPED = 128 + signal.SIGTERM
-
 
 def main(argv: list[str]) -> int:
-    """Run the step unless its result is there already; pass SIGTERM on to it."""
+    """Run the step unless its result is there already, or the job was told to end before it came here; pass SIGTERM on to it."""
     place, command = Path(argv[0]), argv[1:]
     if int(os.environ.get("JOB_COMPLETION_INDEX", "0")):  # a pod that is not the first of its Job
         return launch.follow(place, os.environ["RATCHET_SUBMISSION"])
     if (place / files.RESULT).exists():
         return 0
+    if (place / files.STOP).exists():
+        return child.STOPPED
     stopped = Event()
     step: list[Popen[bytes]] = []
 
@@ -44,7 +44,7 @@ def main(argv: list[str]) -> int:
     if code < 0:
         time.sleep(1)  # schedulers signal every process of a job: ours may come a moment after the step's
     if stopped.is_set() and code != 0:
-        return STOPPED
+        return child.STOPPED
     files.leave_result(place, code)
     return 0
 

@@ -10,11 +10,16 @@ import json
 from typing import Any, Protocol
 
 from pipelines.compute import kubernetes, local, slurm
-from pipelines.compute.files import ALIVE, State, folder, log_from, log_size, log_tail, result, write
+from pipelines.compute.files import ALIVE, RESULT, STOP, State, folder, log_from, log_size, log_tail, result
 from pipelines.compute_config import KINDS, Local, Profile
 from pipelines.config import Settings
+from pipelines.errors import RatchetError
+from pipelines.writing import write_json
 
-__all__ = ["ALIVE", "State", "folder", "log_from", "log_size", "log_tail", "note", "poll", "profile_of", "result", "start", "stop"]
+__all__ = [
+    "ALIVE", "State", "ask_to_stop", "elsewhere", "folder", "log_from", "log_size", "log_tail", "note", "poll", "profile_of", "result",
+    "start", "stop",
+]  # fmt: skip
 
 
 class Kind(Protocol):
@@ -50,7 +55,7 @@ def start(settings: Settings, job: str, argv: list[str], profile: Profile) -> No
     if poll(settings, job) in ("absent", "lost"):
         place = folder(settings, job)
         place.mkdir(parents=True, exist_ok=True)
-        write(place / "profile.json", profile.model_dump(mode="json"))
+        write_json(place / "profile.json", profile.model_dump(mode="json"))
         _KINDS[profile.kind].start(settings, job, argv, profile)
 
 
@@ -68,5 +73,28 @@ def note(settings: Settings, job: str) -> str:
 
 def stop(settings: Settings, job: str) -> None:
     """End a job, and return when it has ended: a retry must not attach to a dying one."""
+    ask_to_stop(settings, job)
     profile = profile_of(settings, job)
     _KINDS[profile.kind].stop(settings, job, profile)
+
+
+def ask_to_stop(settings: Settings, job: str) -> None:
+    """Leave word that the job is to end: at once, even while it is being submitted. One that has not come to its node ends there."""
+    place = folder(settings, job)
+    if place.is_dir():
+        (place / STOP).touch()
+
+
+def elsewhere(settings: Settings) -> list[str]:
+    """Jobs that wait or run on a cluster, each with what its scheduler says; one that does not answer is quoted."""
+    root, found = settings.var / "jobs", []
+    for path in sorted(root.rglob("profile.json")):
+        job = path.parent.relative_to(root).as_posix()
+        if (path.parent / RESULT).exists() or profile_of(settings, job).kind == "local":
+            continue
+        try:
+            if poll(settings, job) in ALIVE:
+                found.append(f"{job}: {note(settings, job)}")
+        except RatchetError as error:
+            found.append(f"{job}: {error}")
+    return found

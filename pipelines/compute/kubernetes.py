@@ -14,7 +14,7 @@ from typing import Any
 
 from pipelines.compute import kubernetes_calls as calls
 from pipelines.compute import kubernetes_manifest as manifest
-from pipelines.compute.files import RESULT, State, folder, settled
+from pipelines.compute.files import RESULT, State, begin, folder, settled
 from pipelines.compute_config import Kubernetes
 from pipelines.config import Settings
 from pipelines.errors import Unavailable
@@ -36,7 +36,7 @@ def start(settings: Settings, job: str, argv: list[str], profile: Kubernetes) ->
         return
     if found is not None:
         _remove(profile, name, found)
-    (place / "ended").unlink(missing_ok=True)
+    begin(place)
     calls.create_service(profile, manifest.service(profile))
     body = manifest.job(settings, name, job, place, _snapshot(settings, place), argv, profile)
     try:
@@ -92,7 +92,7 @@ def stop(settings: Settings, job: str, profile: Kubernetes) -> None:
 def _remove(profile: Kubernetes, name: str, found: dict[str, Any]) -> None:
     uid = found["metadata"]["uid"]
     calls.delete_job(profile, name, uid)
-    deadline = time.monotonic() + 2 * profile.stop_seconds  # the pods' own grace period comes first
+    deadline = time.monotonic() + profile.ending_seconds  # the pods' own grace period comes first
     while (left := calls.read_job(profile, name)) is not None and left["metadata"]["uid"] == uid:
         if time.monotonic() > deadline:
             todo = f"kubectl -n {profile.namespace} describe job {name}"

@@ -1,4 +1,7 @@
-"""The few calls that reach Kubernetes, through its own client: create, read, delete a Job; list its pods. Answers are plain objects."""
+"""The five calls that reach Kubernetes, through its own client: create the Service; create, read, delete a Job; list its pods.
+
+Answers are plain objects.
+"""
 
 from __future__ import annotations
 
@@ -12,23 +15,28 @@ from pipelines.errors import BadInput, Unavailable
 
 SECONDS = 30
 CONFLICT, MISSING = 409, 404
-REFUSED = {400, 401, 403, 422}
+REFUSED = (400, 401, 403, 422)
+"""What a person must mend before anything is created. A read is never refused for good: the job runs on, though a token ran out."""
 
 
 def create_service(profile: Kubernetes, body: dict[str, Any]) -> None:
     """Unless it is there."""
-    _call(profile, lambda core, _: core.create_namespaced_service(profile.namespace, body, _request_timeout=SECONDS), but=CONFLICT)
+    _call(profile, lambda core, _: core.create_namespaced_service(profile.namespace, body, _request_timeout=SECONDS), but=(CONFLICT,))
 
 
 def create_job(profile: Kubernetes, body: dict[str, Any]) -> bool:
     """False when a Job of this name exists: the API server itself lets only one be made."""
-    made = _call(profile, lambda _, batch: batch.create_namespaced_job(profile.namespace, body, _request_timeout=SECONDS), but=CONFLICT)
+    made = _call(profile, lambda _, batch: batch.create_namespaced_job(profile.namespace, body, _request_timeout=SECONDS), but=(CONFLICT,))
     return made is not None
 
 
 def read_job(profile: Kubernetes, name: str) -> dict[str, Any] | None:
     """The Job as the API shows it, or None."""
-    return _call(profile, lambda _, batch: batch.read_namespaced_job(name, profile.namespace, _request_timeout=SECONDS), but=MISSING)
+
+    def read(_: Any, batch: Any) -> Any:
+        return batch.read_namespaced_job(name, profile.namespace, _request_timeout=SECONDS)
+
+    return _call(profile, read, but=(MISSING,), refused=())
 
 
 def delete_job(profile: Kubernetes, name: str, uid: str) -> None:
@@ -45,11 +53,16 @@ def delete_job(profile: Kubernetes, name: str, uid: str) -> None:
 def pods(profile: Kubernetes, name: str) -> list[dict[str, Any]]:
     """The pods of a Job."""
     label = f"batch.kubernetes.io/job-name={name}"
-    found = _call(profile, lambda core, _: core.list_namespaced_pod(profile.namespace, label_selector=label, _request_timeout=SECONDS))
-    return list((found or {}).get("items") or [])
+
+    def read(core: Any, _: Any) -> Any:
+        return core.list_namespaced_pod(profile.namespace, label_selector=label, _request_timeout=SECONDS)
+
+    return list((_call(profile, read, refused=()) or {}).get("items") or [])
 
 
-def _call(profile: Kubernetes, ask: Callable[[Any, Any], Any], but: int | tuple[int, ...] = ()) -> dict[str, Any] | None:
+def _call(
+    profile: Kubernetes, ask: Callable[[Any, Any], Any], but: tuple[int, ...] = (), refused: tuple[int, ...] = REFUSED
+) -> dict[str, Any] | None:
     """The answer as JSON, or None for an expected status. BadInput when the API refuses for good, Unavailable otherwise."""
     try:
         from kubernetes import client, config
@@ -66,15 +79,14 @@ def _call(profile: Kubernetes, ask: Callable[[Any, Any], Any], but: int | tuple[
             config.load_incluster_config(client_configuration=configuration)
     except (config.ConfigException, OSError) as error:
         raise BadInput(f"no way to the cluster: {error}", where="KUBECONFIG", todo="see docs/cluster.md") from None
-    expected = but if isinstance(but, tuple) else (but,)
     with client.ApiClient(configuration) as api:
         try:
             answer: dict[str, Any] = api.sanitize_for_serialization(ask(client.CoreV1Api(api), client.BatchV1Api(api)))
         except ApiException as error:
-            if error.status in expected:
+            if error.status in but:
                 return None
             said = f"Kubernetes answers {error.status} {error.reason}: {' '.join(str(error.body).split())[:300]}"
-            kind = BadInput if error.status in REFUSED else Unavailable
+            kind = BadInput if error.status in refused else Unavailable
             raise kind(said, where=f"namespace {profile.namespace}", todo="see docs/cluster.md") from None
         except HTTPError as error:
             raise Unavailable(f"Kubernetes does not answer: {error}", where=str(configuration.host), todo="try again later") from None

@@ -16,10 +16,19 @@ import sys
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 from pipelines.compute import child
-from pipelines.compute.files import write
+from pipelines.compute.files import RESULT
 from pipelines.errors import BadInput, Unavailable
+from pipelines.writing import write_json
+
+SHUTDOWN_SECONDS = 5
+"""Between SIGTERM and SIGKILL for the peers of a rank that failed: they wait in a collective, and most hear neither."""
+
+PATIENT = ["--signals-to-handle=SIGHUP", f"--shutdown-timeout={SHUTDOWN_SECONDS}"]
+"""Of every torchrun agent of ours: it would answer SIGTERM by killing its ranks, which are to save first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +56,11 @@ def within() -> Nodes | None:
     return None
 
 
-def ranks(nodes: Nodes, total: int, module: list[str]) -> int:
+def ranks(nodes: Nodes, total: int, module: list[str], stop: Path) -> int:
     """Run `-m MODULE ARG...` as `total` ranks over all nodes; returns 0, or the exit code of the rank that failed first.
 
-    BadInput when the ranks do not divide among the nodes.
+    The ranks end by themselves where they find the file `stop`: srun and the agents would answer a signal by killing them. BadInput
+    when the ranks do not divide among the nodes.
     """
     if total % nodes.count:
         raise BadInput(
@@ -58,20 +68,14 @@ def ranks(nodes: Nodes, total: int, module: list[str]) -> int:
         )
     command = [*_agent(nodes), "--ranks", str(total // nodes.count), "--", *module]
     env = _network(dict(os.environ))
+    _failure(nodes.id).unlink(missing_ok=True)
     if nodes.scheduler == "slurm":
         each = ["srun", "--export=ALL", f"--nodes={nodes.count}", f"--ntasks={nodes.count}", "--ntasks-per-node=1", "--kill-on-bad-exit=1"]
         each += ["--mpi=none", *(f"--cpus-per-task={cpus}" for cpus in filter(None, [os.environ.get("SLURM_CPUS_PER_TASK")]))]
         command = [*each, *command]
     else:
-        write(_order(nodes.id), {"nodes": asdict(nodes), "ranks": total // nodes.count, "module": module})
-        env["RATCHET_NODE"] = "0"
-    _failure(nodes.id).unlink(missing_ok=True)
-    running = subprocess.Popen(command, env=env, preexec_fn=child.die_with_parent, stdin=subprocess.DEVNULL)
-    previous = signal.signal(signal.SIGTERM, lambda *_: running.terminate())
-    try:
-        code = running.wait()
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+        write_json(_order(nodes.id), {"nodes": asdict(nodes), "ranks": total // nodes.count, "module": module, "stop": str(stop)})
+    code = subprocess.run(command, env=env, preexec_fn=child.die_with_parent, stdin=subprocess.DEVNULL).returncode
     return int(_failure(nodes.id).read_text(encoding="utf-8")) if code and _failure(nodes.id).exists() else code
 
 
@@ -81,6 +85,7 @@ def agent(nodes: Nodes, node: int, address: str, per_node: int, module: list[str
     from torch.distributed.run import main
 
     sys.argv[0] = "torchrun"
+    signal.signal(signal.SIGTERM, lambda *_: None)  # not SIG_IGN, which the ranks would inherit
     meeting = [
         f"--nnodes={nodes.count}",
         f"--nproc-per-node={per_node}",
@@ -89,7 +94,7 @@ def agent(nodes: Nodes, node: int, address: str, per_node: int, module: list[str
     ]
     meeting += [f"--rdzv-id={nodes.id}", f"--rdzv-conf=is_host={int(node == 0)}", f"--local-addr={address}", "--max-restarts=0"]
     try:
-        main([*meeting, *module])
+        main([*meeting, *PATIENT, *module])
     except ChildFailedError as error:
         code: int = max(error.get_first_failure()[1].exitcode, 1)  # a signal is negative
         # The first to fail writes it down: the scheduler kills the other agents, and would answer with their 137.
@@ -100,20 +105,28 @@ def agent(nodes: Nodes, node: int, address: str, per_node: int, module: list[str
 
 
 def follow(place: Path, submission: str) -> int:
-    """The other pods of an indexed Job: join whatever the first one starts, until the job's result is there."""
-    import time
+    """The other pods of an indexed Job: join whatever the first one starts, until the job's result is there.
 
+    SIGTERM, to the whole Job or to this pod alone, asks all ranks to save; the pod ends when its own have.
+    """
     done: set[float] = set()
-    order = _order(submission, place)
-    while not (place / "result.json").exists():
+    order, stopped = _order(submission, place), Event()
+
+    def stop(*_: Any) -> None:
+        stopped.set()
+        if order.exists():
+            Path(json.loads(order.read_text(encoding="utf-8"))["stop"]).touch()
+
+    signal.signal(signal.SIGTERM, stop)
+    while not stopped.is_set() and not (place / RESULT).exists():
         if order.exists() and (at := order.stat().st_mtime) not in done:
             done.add(at)
             wanted = json.loads(order.read_text(encoding="utf-8"))
             command = [*_agent(Nodes(**wanted["nodes"])), "--ranks", str(wanted["ranks"]), "--", *wanted["module"]]
             env = _network(os.environ | {"RATCHET_JOB": str(place)})
             subprocess.run(command, env=env, preexec_fn=child.die_with_parent)
-        time.sleep(1)
-    return 0
+        stopped.wait(1)
+    return child.STOPPED if stopped.is_set() else 0
 
 
 def _order(submission: str, place: Path | None = None) -> Path:
@@ -130,12 +143,9 @@ def _agent(nodes: Nodes) -> list[str]:
 
 
 def _network(env: dict[str, str]) -> dict[str, str]:
-    """Training on one host talks over loopback; between nodes over the profile's interface, or whichever the libraries choose."""
-    for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
-        env.pop(name, None)
-        if interface := env.get("RATCHET_NETWORK_INTERFACE"):
-            env[name] = interface
-    return env
+    """Between nodes the libraries use the profile's interface; where it names none, what the node's environment says, or they choose."""
+    interface = env.get("RATCHET_NETWORK_INTERFACE")
+    return env | ({"GLOO_SOCKET_IFNAME": interface, "NCCL_SOCKET_IFNAME": interface} if interface else {})
 
 
 def _slurm_address(node: str) -> str:
@@ -148,9 +158,7 @@ def _slurm_address(node: str) -> str:
 
 
 def main(argv: list[str]) -> int:
-    """Entry of an agent, and with `--follow JOB_FOLDER` of a pod that waits for one."""
-    if argv[:1] == ["--follow"]:
-        return follow(Path(argv[1]), os.environ["RATCHET_SUBMISSION"])
+    """Entry of an agent."""
     parser = argparse.ArgumentParser(prog="python -m pipelines.compute.launch", description=__doc__)
     for name, kind in (("count", int), ("scheduler", str), ("id", str), ("head", str), ("port", int), ("ranks", int)):
         parser.add_argument(f"--{name}", type=kind, required=True)

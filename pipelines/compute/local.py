@@ -7,18 +7,17 @@ in which a started job looks absent.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from pipelines.compute.files import LOG, RESULT, folder
+from pipelines import locks
+from pipelines.compute.files import LOG, RESULT, begin, folder
 from pipelines.compute_config import Local
 from pipelines.config import PROJECT, Settings
 from pipelines.errors import Unavailable
@@ -30,14 +29,10 @@ def start(settings: Settings, job: str, argv: list[str], _profile: Local | None 
     """Start `python ARGV` unless this job runs or has a result. Returns when the job is certain to be seen as running."""
     place = folder(settings, job)
     place.mkdir(parents=True, exist_ok=True)
-    lock = os.open(place / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    with locks.handle_of(place / "lock") as lock:  # the wrapper inherits it, and so it stays held
+        if lock is None or (place / RESULT).exists():
             return
-        if (place / RESULT).exists():
-            return
+        begin(place)
         with (place / LOG).open("ab") as log:
             subprocess.run(
                 [sys.executable, "-m", "pipelines.compute.wrapper", str(place), str(lock), *argv],
@@ -50,8 +45,6 @@ def start(settings: Settings, job: str, argv: list[str], _profile: Local | None 
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
             )
         (place / "started").touch()
-    finally:
-        os.close(lock)  # the wrapper's copy keeps it held
 
 
 def poll(settings: Settings, job: str, _profile: Local | None = None) -> State:
@@ -59,7 +52,7 @@ def poll(settings: Settings, job: str, _profile: Local | None = None) -> State:
     place = folder(settings, job)
     if not (place / "lock").exists():
         return "absent"
-    if _held(place / "lock"):
+    if locks.is_held(place / "lock"):
         return "running"
     # The result is renamed into place before the lock is let go, so looking in this order cannot miss it.
     if (place / RESULT).exists():
@@ -78,9 +71,9 @@ def stop(settings: Settings, job: str, profile: Local | None = None) -> None:
     if poll(settings, job) != "running":
         return
     pid = _pid(place)
-    deadline = time.monotonic() + (profile or Local()).stop_seconds
-    sent = signal.SIGTERM
-    while _held(place / "lock"):
+    given = profile or Local()
+    deadline, sent = time.monotonic() + given.stop_seconds, signal.SIGTERM
+    while locks.is_held(place / "lock"):
         if pid is not None:
             with suppress(ProcessLookupError):
                 os.killpg(pid, sent)
@@ -88,7 +81,7 @@ def stop(settings: Settings, job: str, profile: Local | None = None) -> None:
         if time.monotonic() > deadline:
             if sent == signal.SIGKILL:
                 raise Unavailable("the job does not stop", where=job, todo=f"look at process {pid}")
-            sent, deadline = signal.SIGKILL, time.monotonic() + 5
+            sent, deadline = signal.SIGKILL, time.monotonic() + given.kill_seconds
         time.sleep(0.1)
 
 
@@ -96,21 +89,3 @@ def _pid(place: Path) -> int | None:
     with suppress(OSError, ValueError):
         return int((place / "pid").read_text())
     return None
-
-
-def _held(path: Path) -> bool:
-    with _opened(path) as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        return False
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    handle = os.open(path, os.O_RDWR)
-    try:
-        yield handle
-    finally:
-        os.close(handle)

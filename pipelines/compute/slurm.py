@@ -7,24 +7,24 @@ Slurm's own `--dependency=singleton`, under which two jobs of one name never run
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from pipelines import locks
 from pipelines.compute import slurm_commands as commands
 from pipelines.compute.environment import environment
-from pipelines.compute.files import LOG, RESULT, State, folder, settled, write_text
+from pipelines.compute.files import LOG, RESULT, STOP, State, begin, folder, settled
 from pipelines.compute_config import Slurm
 from pipelines.config import PROJECT, Settings
 from pipelines.errors import Unavailable
 from pipelines.manifest import sha256
+from pipelines.writing import write_bytes
 
-SCRIPT = "job.sh"
+SCRIPT, LOCK = "job.sh", "submit.lock"
 LOCK_SECONDS = 2 * commands.SECONDS
 
 
@@ -42,8 +42,8 @@ def start(settings: Settings, job: str, argv: list[str], profile: Slurm) -> None
     with _submitting(place) as lock:
         if (place / RESULT).exists() or _alive(name):
             return
-        (place / "ended").unlink(missing_ok=True)
-        write_text(place / SCRIPT, script(settings, place, argv, profile))
+        begin(place)
+        write_bytes(place / SCRIPT, script(settings, place, argv, profile).encode())
         try:
             commands.submit(submission(settings, job, profile), lock)
         except Unavailable:
@@ -57,7 +57,7 @@ def poll(settings: Settings, job: str, profile: Slurm) -> State:
     place = folder(settings, job)
     if not place.is_dir():
         return "absent"
-    if _locked(place):
+    if locks.is_held(place / LOCK):
         return "queued"
     known = _known(settings, job, profile)
     if known is not None and known.alive:
@@ -75,24 +75,18 @@ def note(settings: Settings, job: str, profile: Slurm) -> str:
     if known is None:
         return "Slurm no longer knows the job, and it left no result"
     reason = f" ({known.reason})" if known.reason else ""
-    return f"Slurm job {known.id}: {known.state}{reason}, submitted {known.since}"
+    told = ", told to end" if (folder(settings, job) / STOP).exists() else ""
+    return f"Slurm job {known.id}: {known.state}{reason}, submitted {known.since}{told}"
 
 
 def stop(settings: Settings, job: str, profile: Slurm) -> None:
-    """Cancel, and wait until Slurm has cleaned up."""
+    """Tell the step to save and end; cancel what has not after `stop_seconds`; return when Slurm has cleaned up."""
     place, name = folder(settings, job), job_name(settings, job)
     if not place.is_dir():
         return
-    deadline = time.monotonic() + profile.stop_seconds
     with _submitting(place):
-        while alive := _alive(name):
-            # Again each time: a job in the middle of its start may not hear the first.
-            commands.cancel([known.id for known in alive if known.state != "COMPLETING"] or [alive[0].id])
-            if time.monotonic() > deadline:
-                raise Unavailable(
-                    "the job does not stop", where=alive[0].id, todo=f"`scancel {alive[0].id}`, `scontrol show job {alive[0].id}`"
-                )
-            time.sleep(0.3)
+        if not _ended(name, _tell, profile.stop_seconds) and not _ended(name, _cancel, profile.kill_seconds):
+            raise Unavailable("the job does not stop", where=name, todo=f"`squeue --name={name}`, `scontrol show job ID`")
 
 
 def submission(settings: Settings, job: str, profile: Slurm) -> commands.Submission:
@@ -139,8 +133,30 @@ def _alive(name: str) -> list[commands.Known]:
     return [known for known in commands.look(name) if known.alive]
 
 
+def _ended(name: str, end: Callable[[list[commands.Known]], None], seconds: float) -> bool:
+    """Whether `end` has ended all jobs of this name within so many seconds."""
+    deadline = time.monotonic() + seconds
+    while alive := _alive(name):
+        if time.monotonic() > deadline:
+            return False
+        end(alive)  # again each time: a job in the middle of its start may not hear the first
+        time.sleep(0.5)
+    return True
+
+
+def _tell(alive: list[commands.Known]) -> None:
+    """SIGTERM to the batch step alone: srun answers one by killing its tasks, which are to save first. What only waits is cancelled."""
+    with suppress(Unavailable):  # it has just ended; a controller that is away shows in the next look
+        commands.cancel([known.id for known in alive if known.state in commands.WAITING])
+        commands.tell([known.id for known in alive if known.state == "RUNNING"])
+
+
+def _cancel(alive: list[commands.Known]) -> None:
+    commands.cancel([known.id for known in alive if known.state != "COMPLETING"] or [alive[0].id])
+
+
 def _known(settings: Settings, job: str, profile: Slurm) -> commands.Known | None:
-    """The live job of this name if there is one, else the one submitted last."""
+    """The live job of this name if there is one, else the one submitted last. Only the controller can say that a job is alive."""
     name = job_name(settings, job)
     found = commands.look(name)
     if not found and profile.accounting:
@@ -150,31 +166,13 @@ def _known(settings: Settings, job: str, profile: Slurm) -> commands.Known | Non
 
 @contextmanager
 def _submitting(place: Path) -> Iterator[int]:
-    lock = os.open(place / "submit.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    """Alone with the submissions of this job; a child that inherits the handle goes on being so."""
     deadline = time.monotonic() + LOCK_SECONDS
-    try:
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise Unavailable("another submission of this job hangs", where=str(place), todo="end its sbatch process") from None
-                time.sleep(0.1)
-        yield lock
-    finally:
-        os.close(lock)  # a child that inherited it keeps it held
-
-
-def _locked(place: Path) -> bool:
-    path = place / "submit.lock"
-    if not path.exists():
-        return False
-    lock = os.open(path, os.O_RDWR)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(lock)
-    return False
+    while True:
+        with locks.handle_of(place / LOCK) as lock:
+            if lock is not None:
+                yield lock
+                return
+        if time.monotonic() > deadline:
+            raise Unavailable("another submission of this job hangs", where=str(place), todo="end its sbatch process")
+        time.sleep(0.1)

@@ -1,11 +1,11 @@
-"""The four calls that reach Slurm: submit, look, account, cancel. A site that offers only slurmrestd replaces this module."""
+"""The calls by which the Airflow host reaches Slurm: submit, look, account, tell, cancel."""
 
 from __future__ import annotations
 
 import os
 import re
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipelines.errors import BadInput, Unavailable
@@ -25,17 +25,15 @@ _REFUSED = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A job as Slurm shows it. `since` is when it was submitted, local time of the cluster, ISO."""
+    """A job as Slurm shows it."""
 
     id: str
     state: str
     reason: str
     since: str
-
-    @property
-    def alive(self) -> bool:
-        """Waits, runs, or is not yet cleaned up."""
-        return self.state not in ENDED
+    """When it was submitted: local time of the cluster, ISO."""
+    alive: bool
+    """Waits, runs, or is not yet cleaned up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +61,24 @@ def look(name: str) -> list[Known]:
 
 
 def account(name: str) -> list[Known]:
-    """Jobs of this name that slurmdbd remembers from the last 30 days, newest first."""
+    """Jobs of this name that slurmdbd remembers from the last 30 days, newest first. None is alive: of a job whose end it was not told,
+    slurmdbd says RUNNING for ever."""
     form = "--format=JobIDRaw,State,Reason,Submit"
-    return _parsed(_call("sacct", "--noheader", "--allocations", "--parsable2", "--starttime=now-30days", f"--name={name}", form))
+    found = _parsed(_call("sacct", "--noheader", "--allocations", "--parsable2", "--starttime=now-30days", f"--name={name}", form))
+    runaway = "its end is not on record: `sacctmgr show runawayjobs`"
+    return [replace(job, alive=False, reason=runaway) if job.alive else job for job in found]
+
+
+def tell(ids: list[str]) -> None:
+    """SIGTERM to the first process of each job, which alone knows how to end it well. It must run."""
+    if ids:
+        _call("scancel", "--batch", "--signal=TERM", *ids)
 
 
 def cancel(ids: list[str]) -> None:
     """SIGTERM to every process of the jobs, SIGKILL after the site's KillWait. Returns before they have ended."""
-    _call("scancel", *ids)
+    if ids:
+        _call("scancel", *ids)
 
 
 def _parsed(lines: str) -> list[Known]:
@@ -78,8 +86,9 @@ def _parsed(lines: str) -> list[Known]:
     for line in lines.splitlines():
         fields = line.strip().split("|")
         if len(fields) == 4:
-            number, state, reason, since = fields
-            found.append(Known(number, state.split()[0].rstrip("+"), "" if reason == "None" else reason, since))  # "CANCELLED by 0"
+            number, words, reason, since = fields
+            state = words.split()[0].rstrip("+")  # "CANCELLED by 0"
+            found.append(Known(number, state, "" if reason == "None" else reason, since, alive=state not in ENDED))
     return sorted(found, key=lambda job: int(re.sub(r"\D.*", "", job.id) or 0), reverse=True)
 
 

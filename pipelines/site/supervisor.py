@@ -5,8 +5,6 @@ It holds `flock(var/run/site.lock)` for its life, so "is the site up" has one an
 
 from __future__ import annotations
 
-import ctypes
-import fcntl
 import json
 import os
 import signal
@@ -15,9 +13,12 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pipelines import locks
+from pipelines.compute.child import die_with_parent
 from pipelines.config import PROJECT
 from pipelines.site.services import Service
 
@@ -66,11 +67,10 @@ class Supervisor:
 
     def run(self) -> int:
         """Start, watch, stop. Returns 3 when another supervisor holds the site."""
-        lock = os.open(self.run_folder / "site.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return 3
+        with locks.alone_now(self.run_folder / "site.lock") as alone:
+            return self._run() if alone else 3
+
+    def _run(self) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop_soon)
         (self.run_folder / "site.pid").write_text(str(os.getpid()))
@@ -120,7 +120,7 @@ class Supervisor:
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
-                    preexec_fn=_end_with_parent,
+                    preexec_fn=partial(die_with_parent, signal.SIGTERM),  # after kill -9 of the supervisor nothing keeps the ports
                 )
             child.state = "running"
         except OSError as error:
@@ -177,11 +177,6 @@ def _signal_group(leader: int, number: signal.Signals) -> None:
     """To what is left of a child's own process group: it was started as its leader, and nobody else is in it."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, number)
-
-
-def _end_with_parent() -> None:
-    # PR_SET_PDEATHSIG: after kill -9 of the supervisor nothing keeps the ports.
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
 def write_plan(path: Path, services: list[Service]) -> None:

@@ -22,7 +22,8 @@ def folder() -> Path:
 
 @contextmanager
 def usable(root: Path) -> Iterator[None]:
-    """Within it, no training of this host takes the guards away. Entered while no other one is, it takes away what dead ones left."""
+    """Within it, no rank of any training on this host takes the guards away. Entered while no other one is, it takes away what dead ones
+    left. Every rank enters: so it is done on every node, whatever started the ranks there."""
     root.mkdir(parents=True, exist_ok=True)
     users = os.open(root / "users", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

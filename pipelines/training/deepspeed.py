@@ -18,9 +18,6 @@ from pipelines.config import PROJECT, Recipe
 from pipelines.errors import BadInput, Conflict, RatchetError
 from pipelines.training import watch
 
-SHUTDOWN_SECONDS = 5
-"""Between SIGTERM and SIGKILL for the peers of a rank that failed: they wait in a collective, and most hear neither."""
-
 AGENT = "RATCHET_TRAINING_AGENT"
 """Set for ranks that `launch` starts; those of another launcher (srun, a Kubernetes job) have none."""
 
@@ -33,9 +30,11 @@ def configs() -> Path:
 def launch(path: Path, recipe: Recipe, work: Path, threads: int) -> None:
     """Become torchrun's agent and start the ranks on this host, in a job on several nodes an agent on each; returns when all have finished.
 
-    Raises what the first failing rank left, after the others were killed. SIGTERM asks the ranks of this host to save and stop; those of
-    several nodes get it from their scheduler.
+    Raises what the first failing rank left, after the others were killed. SIGTERM asks all ranks to save and stop, by a file: on other
+    nodes it would not come to them otherwise, and whoever passes a signal on there kills them next.
     """
+    stop = work / watch.STOP
+    signal.signal(signal.SIGTERM, lambda *_: stop.touch())
     import torch
 
     os.environ[AGENT] = str(os.getpid())
@@ -45,7 +44,7 @@ def launch(path: Path, recipe: Recipe, work: Path, threads: int) -> None:
     module = ["-m", "pipelines.training.worker", "--job", str(path)]
     nodes = several_nodes.within()
     died, code = (
-        _on_this_host(module, recipe.ranks, work) if nodes is None else ("a rank", several_nodes.ranks(nodes, recipe.ranks, module))
+        _on_this_host(module, recipe.ranks) if nodes is None else ("a rank", several_nodes.ranks(nodes, recipe.ranks, module, stop))
     )
     if code == watch.BUSY:
         raise Conflict("this training already runs", where=str(work), todo="wait for it, or stop it first")
@@ -54,17 +53,15 @@ def launch(path: Path, recipe: Recipe, work: Path, threads: int) -> None:
         raise watch.left(work) or told
 
 
-def _on_this_host(module: list[str], ranks: int, work: Path) -> tuple[str, int]:
+def _on_this_host(module: list[str], ranks: int) -> tuple[str, int]:
     """Which rank failed first, and its exit code; 0 when none did."""
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main
 
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"  # the ranks of one host talk over loopback only
-    # torchrun would answer SIGTERM by killing the ranks; they are to save first.
-    signal.signal(signal.SIGTERM, lambda *_: (work / watch.STOP).touch())
     sys.argv[0] = "torchrun"
     options = ["--nnodes=1", f"--nproc-per-node={ranks}", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0"]
-    options += ["--local-addr=127.0.0.1", "--signals-to-handle=SIGHUP", f"--shutdown-timeout={SHUTDOWN_SECONDS}"]
+    options += ["--local-addr=127.0.0.1", *several_nodes.PATIENT]
     # A host that is busy for a minute is not a lost node: stalls are the watchdog's.
     options += ["--rdzv-conf=heartbeat=60,keep_alive_interval=5,keep_alive_max_attempt=60"]
     try:

@@ -7,7 +7,6 @@ pickled.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import time
@@ -17,10 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipelines import locks
 from pipelines.errors import Conflict, Interrupted, RatchetError
 from pipelines.manifest import sha256, sha256_file, sha256_folder
 from pipelines.recipe_config import deepspeed_config
-from pipelines.training import base_model, checkpoints, deepspeed, methods, preflight, probe, progress, schedule, snapshot, watch
+from pipelines.training import base_model, builds, checkpoints, deepspeed, methods, preflight, probe, progress, schedule, snapshot, watch
 from pipelines.training.job import Job, TrainingFacts
 from pipelines.training.training_set import HELD_OUT, IGNORED, TENSORS, SetFacts, facts_of, write_json
 
@@ -203,9 +203,13 @@ def run(job: Job) -> TrainingFacts | None:
     with ExitStack() as ending:
         rank, _ = deepspeed.check_world(job.recipe)
         if rank == 0:
-            ending.callback(os.close, _lock(job.work))
+            job.work.mkdir(parents=True, exist_ok=True)
+            if not ending.enter_context(locks.alone_now(job.work / "lock")):  # two trainings over the same checkpoints would spoil both
+                raise Conflict("this training already runs", where=str(job.work), todo="wait for it, or stop it first")
             if deepspeed.AGENT not in os.environ:  # the agent has cleared it, before any rank could speak
                 watch.clear(job.work)
+        if job.recipe.distributed:
+            ending.enter_context(builds.usable(builds.folder()))
         stop = ending.enter_context(watch.StopSignal(job.work))
         dog = ending.enter_context(watch.Watchdog(job.work, rank, job.recipe.step_seconds))
         dog.beat("its start", watch.START_SECONDS)
@@ -301,18 +305,6 @@ def base_hash(base: str) -> str:
 
 def _size(parameter: Any) -> int:
     return int(getattr(parameter, "ds_numel", parameter.numel()))
-
-
-def _lock(work: Path) -> int:
-    """Held until the process ends: two trainings over the same checkpoints would spoil both."""
-    work.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(work / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise Conflict("this training already runs", where=str(work), todo="wait for it, or stop it first") from None
-    return descriptor
 
 
 def _packages() -> dict[str, str]:

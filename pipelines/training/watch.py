@@ -63,7 +63,7 @@ def clear(work: Path) -> None:
 
 
 class StopSignal:
-    """SIGTERM to this rank, or to torchrun's agent (which leaves the file `stop`): asked for after every step."""
+    """SIGTERM to this rank, or to whoever started it (the file `stop`, which ranks on every node see): asked for after every step."""
 
     def __init__(self, work: Path) -> None:
         self.file, self.caught, self.before = work / STOP, False, signal.getsignal(signal.SIGTERM)

@@ -5,7 +5,6 @@ under DeepSpeed torchrun's agent and every rank. The loop is in `loop`.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import logging
 import os
@@ -18,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pipelines.compute.child import die_with_parent
 from pipelines.config import PROJECT, Recipe
 from pipelines.errors import Conflict, RatchetError
 from pipelines.training import deepspeed, progress, watch
@@ -101,12 +101,6 @@ def _passing_sigterm_on(process: subprocess.Popen[bytes]) -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_IGN if asked else before)
 
 
-def _die_with_parent() -> None:
-    """Linux: a training whose caller was killed must not run on unseen."""
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-
-
 def main() -> int:
     """Entry of the process, of torchrun's agent and of its ranks.
 
@@ -115,7 +109,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m pipelines.training.worker", description=__doc__)
     parser.add_argument("--job", type=Path, required=True, help="job.json")
     path = parser.parse_args().job
-    _die_with_parent()
+    die_with_parent()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
     job = Job.model_validate(json.loads(path.read_text(encoding="utf-8")))
     try:
