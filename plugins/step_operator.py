@@ -15,11 +15,13 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from pipelines.compute import jobs
 from pipelines.compute_config import GPU_POOL, Local, Profile
-from pipelines.config import load_domain, load_settings, profile_of
-from pipelines.errors import BadInput, RatchetError, Unavailable
+from pipelines.config import Settings, load_domain, load_settings, profile_of
+from pipelines.errors import BadInput, RatchetError
 
 BAD_INPUT = 2
 """Exit code of a step that a retry cannot help."""
+PAUSE_SECONDS = 60.0
+"""Between two questions at most, to a scheduler that does not answer."""
 
 
 class StepOperator(BaseOperator):
@@ -39,6 +41,7 @@ class StepOperator(BaseOperator):
         super().__init__(**({"pool": GPU_POOL, "pool_slots": gpus} if gpus else {}) | kwargs)
         self.step, self.domain, self.args = step, domain, args
         self._job: str | None = None
+        self._starting = self._killed = False
 
     @classmethod
     def named(cls, step: str, **kwargs: Any) -> StepOperator:
@@ -49,7 +52,7 @@ class StepOperator(BaseOperator):
         """Start or reattach, then wait in the triggerer."""
         settings = load_settings()
         ti = context["ti"]
-        with _airflow_errors():
+        with _airflow_errors(), self._putting_off_kill(settings):
             job = self._job = next_job(settings, job_name(ti.dag_id, ti.run_id, ti.task_id, ti.map_index))
             state, written = jobs.poll(settings, job), jobs.log_size(settings, job)
             if state in ("absent", "lost"):
@@ -87,9 +90,30 @@ class StepOperator(BaseOperator):
         return result["output"]
 
     def on_kill(self) -> None:
-        """Marked failed or cleared while `execute` ran: stop the step and wait until it has ended, so a retry starts clean."""
-        if self._job is not None:
+        """Marked failed or cleared while this ran: stop the step and wait until it has ended, so a retry starts clean.
+
+        Airflow calls it from a signal handler, in the middle of what it interrupts, and kills this process five seconds later.
+        """
+        self._killed = True
+        if self._job is None:
+            return
+        if self._starting:
+            jobs.ask_to_stop(load_settings(), self._job)
+        else:
             jobs.stop(load_settings(), self._job)
+
+    @contextmanager
+    def _putting_off_kill(self, settings: Settings) -> Iterator[None]:
+        """A kill that comes within is carried out at the end: before, the job may have no id, and `jobs.start` holds its lock."""
+        self._starting = True
+        try:
+            yield
+        finally:
+            self._starting = False
+            if self._killed and self._job is not None:
+                jobs.stop(settings, self._job)
+        if self._killed:
+            raise AirflowException(f"{self.step} was stopped while it was started")
 
 
 class JobTrigger(BaseTrigger):
@@ -105,17 +129,17 @@ class JobTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """One event, at the end of the job; a restarted triggerer just goes on looking."""
-        settings, offset, told = load_settings(), self.offset, ""
+        settings, offset, told, pause = load_settings(), self.offset, "", self.poll_seconds
         while True:
             said, alive = "", True
             try:
                 state = await asyncio.to_thread(jobs.poll, settings, self.job)
-                alive = state in jobs.ALIVE
+                alive, pause = state in jobs.ALIVE, self.poll_seconds
                 if state == "queued":
                     said = await asyncio.to_thread(jobs.note, settings, self.job)
-            except Unavailable as error:
+            except RatchetError as error:
                 # The job runs on without its scheduler's answers.
-                said = str(error)
+                said, pause = str(error), min(2 * pause, max(self.poll_seconds, PAUSE_SECONDS))
             if said and said != told:
                 self.log.info("waits: %s", said)
             told = said or told
@@ -124,7 +148,7 @@ class JobTrigger(BaseTrigger):
                 self.log.info("%s", line)
             if not alive:
                 break
-            await asyncio.sleep(self.poll_seconds)
+            await asyncio.sleep(pause)
         yield TriggerEvent({"job": self.job})  # type: ignore[no-untyped-call]
 
     async def on_kill(self) -> None:
@@ -132,7 +156,7 @@ class JobTrigger(BaseTrigger):
         await asyncio.to_thread(jobs.stop, load_settings(), self.job)
 
 
-def lost(settings: Any, job: str, step: str) -> str:
+def lost(settings: Settings, job: str, step: str) -> str:
     """What became of a job without a result, and what happens next."""
     note = jobs.note(settings, job) or "its process was killed"
     return f"{step}: the job was lost ({note}): the next try, or clearing the task, resumes it from its last checkpoint"
@@ -164,7 +188,7 @@ def job_name(dag_id: str, run_id: str, task_id: str, map_index: int | None) -> s
     return "/".join(re.sub(r"[^A-Za-z0-9_+:.-]", "_", part).replace("..", "_") for part in parts)
 
 
-def next_job(settings: Any, name: str) -> str:
+def next_job(settings: Settings, name: str) -> str:
     """The first generation whose result nobody has taken yet, or that has not run; a failed one left behind by a kill is passed over."""
     for generation in count(1):
         job = f"{name}/g{generation}"
@@ -177,6 +201,6 @@ def next_job(settings: Any, name: str) -> str:
     raise AssertionError("unreachable")
 
 
-def consume(settings: Any, job: str) -> None:
+def consume(settings: Settings, job: str) -> None:
     """Mark a job's result as taken."""
     (jobs.folder(settings, job) / "consumed").touch()

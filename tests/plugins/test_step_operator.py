@@ -11,10 +11,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 
 from pipelines.compute import files, local
+from pipelines.compute_config import Local
 from pipelines.config import PROJECT, Settings
-from pipelines.errors import Unavailable
+from pipelines.errors import BadInput, Unavailable
 
 CONTEXT = {"ti": SimpleNamespace(dag_id="law.finetune", run_id="manual__2026-01-01T00:00:00+00:00", task_id="train", map_index=-1)}
 
@@ -79,6 +81,29 @@ def test_a_job_killed_by_a_clear_is_passed_over(operator: Any, settings: Setting
     assert step_operator.next_job(settings, job()) == f"{job()}/g2"
 
 
+def test_a_kill_while_the_job_is_started_ends_it_once_it_is_known(
+    operator: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Airflow does it: from a signal handler, before `jobs.start` has come back."""
+    import step_operator
+    from airflow.sdk.exceptions import AirflowException
+
+    def start(settings: Settings, name: str, argv: list[str], profile: Any) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        local.start(settings, name, ["-c", "import time; time.sleep(60)"])
+
+    monkeypatch.setattr(step_operator.jobs, "start", start)
+    monkeypatch.setattr(step_operator, "load_domain", lambda *_: None)
+    monkeypatch.setattr(step_operator, "profile_of", lambda *_: Local())
+    before = signal.signal(signal.SIGTERM, lambda *_: operator.on_kill())
+    try:
+        with pytest.raises(AirflowException, match="train was stopped while it was started"):
+            operator.execute(CONTEXT)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert files.result(settings, f"{job()}/g1")["rc"] == -signal.SIGTERM
+
+
 def test_a_lost_job_fails_the_try_and_the_next_resumes_the_same_generation(operator: Any, settings: Settings) -> None:
     import step_operator
     from airflow.sdk.exceptions import AirflowException, AirflowFailException
@@ -101,7 +126,7 @@ async def test_the_trigger_streams_the_log_says_why_a_job_waits_and_outlives_a_s
 ) -> None:
     import step_operator
 
-    states = iter(["queued", "queued", Unavailable("no answer"), "running", "done"])
+    states = iter(["queued", "queued", Unavailable("no answer"), BadInput("no answer"), "running", "done"])
 
     def poll(settings: Settings, name: str) -> str:
         state = next(states)
@@ -114,12 +139,19 @@ async def test_the_trigger_streams_the_log_says_why_a_job_waits_and_outlives_a_s
     files.folder(settings, "job").mkdir(parents=True)
     monkeypatch.setattr(step_operator.jobs, "poll", poll)
     monkeypatch.setattr(step_operator.jobs, "note", lambda *_: "PENDING (Resources)")
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(step_operator.asyncio, "sleep", sleep)
     trigger = step_operator.JobTrigger(job="job", poll_seconds=0.01)
     lines: list[str] = []
     monkeypatch.setattr(type(trigger), "log", SimpleNamespace(info=lambda text, *values: lines.append(text % values)), raising=False)
     assert [event.payload async for event in trigger.run()] == [{"job": "job"}]
     told = [line for line in lines if line.startswith("waits")]
     assert told == ["waits: PENDING (Resources)", "waits: no answer"]
+    assert pauses == [0.01, 0.01, 0.02, 0.04, 0.01], "who does not answer is asked less often"
     assert [line for line in lines if line.startswith("line")] == [f"line when {s}" for s in ("queued", "queued", "running", "done")]
 
 
@@ -127,10 +159,12 @@ def test_a_step_on_gpus_takes_slots_of_the_pool(airflow: None, settings: Setting
     import step_operator
 
     configs = tmp_path / "configs"
-    for name in ("domains", "compute"):
+    for name in ("domains", "compute", "deepspeed"):
         shutil.copytree(PROJECT / "configs" / name, configs / name)
     law = configs / "domains" / "regulatory.yaml"
-    law.write_text(law.read_text(encoding="utf-8") + "compute: {train: slurm, index: slurm}\n", encoding="utf-8")
+    values = yaml.safe_load(law.read_text(encoding="utf-8"))
+    law.write_text(yaml.safe_dump(values | {"compute": {"train": "two", "index": "two"}, "recipe": {"ranks": 2}}), encoding="utf-8")
+    (configs / "compute" / "two.yaml").write_text("{kind: slurm, nodes: 2, gpus_per_node: 1}", encoding="utf-8")
     monkeypatch.setattr(step_operator, "load_settings", lambda: settings.model_copy(update={"configs": configs}))
     train, index, other = (
         step_operator.StepOperator.named(step, domain="regulatory", args={}) for step in ("train", "index", "training-set")
