@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from pipelines.compute_config import KINDS, Local, Profile
+from pipelines.compute_config import KINDS, Local, OnNodes, Profile
 from pipelines.domain_config import Certificate as Certificate
 from pipelines.domain_config import Contract as Contract
 from pipelines.domain_config import DomainConfig as DomainConfig
@@ -149,6 +149,7 @@ def load_domain(name: str, settings: Settings) -> DomainConfig:
         deepspeed_config(domain.recipe, domain.recipe.precision, settings.configs)
     for profile in sorted(set(domain.compute.values())):
         load_profile(profile, settings)
+    _require_ranks_on_every_node(domain, settings, str(path))
     return domain
 
 
@@ -167,6 +168,16 @@ def load_profile(name: str, settings: Settings) -> Profile:
         hint = f"{did_you_mean(str(kind), sorted(KINDS))}kinds: {', '.join(sorted(KINDS))}"
         raise ConfigError(f"kind: there is no kind of compute {kind!r}", where=str(path), todo=hint)
     return parse(KINDS[kind], values, str(path))
+
+
+def _require_ranks_on_every_node(domain: DomainConfig, settings: Settings, where: str) -> None:
+    profile, ranks = profile_of(domain, "train", settings), domain.recipe.ranks
+    if isinstance(profile, OnNodes) and ranks % profile.nodes:
+        raise ConfigError(
+            f"compute.train: {domain.compute['train']} has {profile.nodes} nodes, which the recipe's {ranks} ranks do not share out evenly",
+            where=where,
+            todo=f"set recipe.ranks to {profile.nodes} or a multiple of it, or `nodes` in the profile to a divisor of {ranks}",
+        )
 
 
 def profile_of(domain: DomainConfig, step: str, settings: Settings) -> Profile:

@@ -85,7 +85,7 @@ def test_the_gpu_pool_is_as_large_as_the_profiles_that_domains_name(law: Setting
     assert pools(law, users.domains(law))["gpu"]["slots"] == 0
     folder = law.configs / "compute"
     folder.mkdir()
-    (folder / "big.yaml").write_text("{kind: slurm, nodes: 2, gpus_per_node: 4, jobs_at_once: 2}", encoding="utf-8")
+    (folder / "big.yaml").write_text("{kind: slurm, gpus_per_node: 8, jobs_at_once: 2}", encoding="utf-8")
     (folder / "unused.yaml").write_text("{kind: slurm, gpus_per_node: 8}", encoding="utf-8")
     path = law.configs / "domains" / "law.yaml"
     path.write_text(path.read_text(encoding="utf-8") + "compute: {train: big, index: big}\n", encoding="utf-8")

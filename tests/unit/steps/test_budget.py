@@ -163,8 +163,8 @@ def test_gpus_of_the_profile_count_where_the_facts_name_no_device(site: Settings
     facts = {"seconds": 3600.0, "threads": 4, "steps": 60}
     cost = costs.metered(site, load_domain("regulatory", site), facts, None)
     assert (cost.gpu_hours, cost.cpu_hours, cost.money) == (2.0, 4.0, 8.0)
-    price(site, "two", kind="slurm", nodes=2, gpus_per_node=4)
-    edit(site, "regulatory", compute={"train": "two"})
+    price(site, "big", kind="slurm", gpus_per_node=8)
+    edit(site, "regulatory", compute={"train": "big"})
     assert costs.prices(site, load_domain("regulatory", site)).gpus == 8
 
 
