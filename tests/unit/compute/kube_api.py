@@ -16,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import yaml
 
 VERSION = "1.34"
@@ -31,6 +32,7 @@ class Cluster:
         self.log: list[str] = []
         self.created = 0
         self.drop_answers = 0
+        self.refuse_reads = 0
         self.reads_until_gone = 1
         self.kubelet = False
         self.running: dict[str, list[subprocess.Popen[bytes]]] = {}
@@ -76,8 +78,6 @@ def serving(home: Path) -> Iterator[tuple[Cluster, Path]]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self._body()
-            import kubernetes_validate
-
             kubernetes_validate.validate(body, VERSION, strict=True)
             with lock:
                 kept = cluster.jobs if "/jobs" in self.path else cluster.services
@@ -98,6 +98,8 @@ def serving(home: Path) -> Iterator[tuple[Cluster, Path]]:
         def do_GET(self) -> None:
             with lock:
                 cluster.settle()
+                if cluster.refuse_reads:
+                    return self._answer(cluster.refuse_reads, {"kind": "Status", "status": "Failure", "code": cluster.refuse_reads})
                 if "/pods" in self.path:
                     return self._answer(200, {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": cluster.pods})
                 name = self.path.split("?")[0].rsplit("/", 1)[1]

@@ -5,22 +5,21 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import kubernetes_validate
 import pytest
 from kube_api import VERSION, Cluster, serving
 
-pytest.importorskip("kubernetes", reason="needs the packages of requirements-dev.txt")
-kubernetes_validate = pytest.importorskip("kubernetes_validate", reason="needs the packages of requirements-dev.txt")
-
-from pipelines.compute import files, jobs, kubernetes  # noqa: E402
-from pipelines.compute import kubernetes_manifest as manifest  # noqa: E402
-from pipelines.compute_config import Kubernetes  # noqa: E402
-from pipelines.config import PROJECT, Settings  # noqa: E402
-from pipelines.errors import BadInput, Unavailable  # noqa: E402
+from pipelines.compute import files, jobs, kubernetes
+from pipelines.compute import kubernetes_manifest as manifest
+from pipelines.compute_config import Kubernetes
+from pipelines.config import PROJECT, Settings
+from pipelines.errors import BadInput, Unavailable
 
 ONE = Kubernetes(
     kind="kubernetes",
@@ -32,6 +31,7 @@ ONE = Kubernetes(
     network_interface="lo",
     poll_seconds=0.05,
     stop_seconds=5,
+    kill_seconds=0.2,
     result_grace_seconds=0.3,
 )
 TWO = ONE.model_copy(update={"nodes": 2, "gpus_per_node": 4, "memory_gb_per_node": 32, "queue": "team-a", "node_selector": {"gpu": "a100"}})
@@ -138,6 +138,9 @@ def test_a_refusal_is_bad_input_and_silence_is_not_a_lost_job(
     settings: Settings, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs.start(settings, "job", ARGV, ONE)
+    for cluster.refuse_reads in (401, 403, 500):
+        with pytest.raises(Unavailable, match=str(cluster.refuse_reads)):
+            jobs.poll(settings, "job")
     with pytest.raises(BadInput, match="no way to the cluster"):
         kubernetes.poll(settings, "job", ONE.model_copy(update={"context": "elsewhere"}))
     config = Path(os.environ["KUBECONFIG"])
@@ -147,31 +150,58 @@ def test_a_refusal_is_bad_input_and_silence_is_not_a_lost_job(
 
 
 STEP = """\
-import sys
+import pathlib, sys
 from pipelines.compute import launch
-sys.exit(launch.ranks(launch.within(), 2, [sys.argv[1]]))
+sys.exit(launch.ranks(launch.within(), 2, sys.argv[1:], pathlib.Path(sys.argv[2], "stop")))
 """
 RANK = """\
-import json, os, pathlib, torch
+import os, pathlib, sys, time, torch
+ranks, wait = pathlib.Path(sys.argv[1]), sys.argv[2] == "wait"
 torch.distributed.init_process_group("gloo")
 total = torch.tensor([float(os.environ["RANK"]) + 1])
 torch.distributed.all_reduce(total)
-pathlib.Path(os.environ["RANKS"], os.environ["RANK"]).write_text(f"pod {os.environ['JOB_COMPLETION_INDEX']} sum {int(total)}")
+(ranks / os.environ["RANK"]).write_text(f"pod {os.environ['JOB_COMPLETION_INDEX']} sum {int(total)}")
+while wait and not (ranks / "stop").exists():
+    time.sleep(0.1)
+torch.distributed.barrier()
 torch.distributed.destroy_process_group()
+if wait:
+    (ranks / f"saved-{os.environ['RANK']}").touch()
+    sys.exit(75)
 """
+
+
+def start_ranks(settings: Settings, cluster: Cluster, tmp_path: Path, mode: str) -> Path:
+    """The pods' commands run for real, as processes: the first runs the step, the second joins the ranks it starts."""
+    cluster.kubelet = True
+    ranks, script = tmp_path / "ranks", tmp_path / "rank.py"
+    ranks.mkdir()
+    script.write_text(RANK, encoding="utf-8")
+    jobs.start(settings, "job", ["-c", STEP, str(script), str(ranks), mode], ONE.model_copy(update={"nodes": 2, "stop_seconds": 60}))
+    return ranks
+
+
+def wait_while(true: Callable[[], bool], settings: Settings) -> None:
+    deadline = time.monotonic() + 120
+    while true():
+        assert time.monotonic() < deadline, files.log_tail(settings, "job")
+        time.sleep(0.1)
 
 
 @pytest.mark.services
 def test_the_pods_of_a_job_meet_and_its_result_is_found(settings: Settings, cluster: Cluster, tmp_path: Path) -> None:
-    """The pods' commands run for real, as processes: the first runs the step, the second joins the ranks it starts."""
-    cluster.kubelet = True
-    (tmp_path / "ranks").mkdir()
-    script = tmp_path / "rank.py"
-    script.write_text(f"import os; os.environ['RANKS'] = {str(tmp_path / 'ranks')!r}\n{RANK}", encoding="utf-8")
-    jobs.start(settings, "job", ["-c", STEP, str(script)], ONE.model_copy(update={"nodes": 2}))
-    deadline = time.monotonic() + 90
-    while jobs.poll(settings, "job") in jobs.ALIVE:
-        assert time.monotonic() < deadline, files.log_tail(settings, "job")
-        time.sleep(0.1)
+    ranks = start_ranks(settings, cluster, tmp_path, "go")
+    wait_while(lambda: jobs.poll(settings, "job") in jobs.ALIVE, settings)
     assert jobs.result(settings, "job")["rc"] == 0, files.log_tail(settings, "job")
-    assert {(tmp_path / "ranks" / rank).read_text() for rank in "01"} == {"pod 0 sum 3", "pod 1 sum 3"}
+    assert {(ranks / rank).read_text() for rank in "01"} == {"pod 0 sum 3", "pod 1 sum 3"}
+
+
+@pytest.mark.services
+def test_a_pod_that_is_evicted_lets_every_rank_save(settings: Settings, cluster: Cluster, tmp_path: Path) -> None:
+    ranks = start_ranks(settings, cluster, tmp_path, "wait")
+    wait_while(lambda: not all((ranks / rank).exists() for rank in "01"), settings)
+    second = cluster.running[only(cluster)][1]
+    second.terminate()
+    wait_while(lambda: second.poll() is None, settings)
+    assert second.returncode == 128 + signal.SIGTERM
+    assert all((ranks / f"saved-{rank}").exists() for rank in "01"), files.log_tail(settings, "job")

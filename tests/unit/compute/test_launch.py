@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from test_slurm import TWO, log, wait
 
-from pipelines.compute import files, jobs
+from pipelines.compute import files, jobs, launch
 from pipelines.config import Settings
 
 RANK = """\
@@ -20,9 +20,9 @@ torch.distributed.destroy_process_group()
 sys.exit(FAIL if os.environ["RANK"] == "1" else 0)
 """
 STEP = """\
-import sys
+import pathlib, sys
 from pipelines.compute import launch
-sys.exit(launch.ranks(launch.within(), 2, [sys.argv[1]]))
+sys.exit(launch.ranks(launch.within(), 2, [sys.argv[1]], pathlib.Path("/nowhere")))
 """
 
 
@@ -40,3 +40,10 @@ def test_ranks_on_two_nodes_reduce_together_and_a_failed_rank_gives_its_code(set
         assert [line.split()[1] for line in lines] == ["0", "1"] and {line.split()[3] for line in lines} == {"n1", "n2"}, whole
         assert all(line.endswith("sum 3") for line in lines), whole
         assert jobs.result(settings, job)["rc"] == code, log(settings, job)
+
+
+def test_the_profile_names_the_interface_or_what_the_node_says_stands() -> None:
+    node = {"NCCL_SOCKET_IFNAME": "ib0", "PATH": "/bin"}
+    assert launch._network(node) == node
+    named = launch._network(node | {"RATCHET_NETWORK_INTERFACE": "eth1"})
+    assert (named["GLOO_SOCKET_IFNAME"], named["NCCL_SOCKET_IFNAME"]) == ("eth1", "eth1")

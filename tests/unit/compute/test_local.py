@@ -1,13 +1,13 @@
-import json
 import os
 import signal
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from pipelines.compute import files, local
+from pipelines import locks
+from pipelines.compute import files, inside, jobs, local, slurm
+from pipelines.compute_config import Local, Slurm
 from pipelines.config import Settings
 from pipelines.errors import BadInput
 
@@ -84,5 +84,28 @@ def test_an_error_line_reaches_the_result(settings: Settings) -> None:
     done = files.result(settings, "job")
     assert done["rc"] == 2
     assert "there is no domain 'nowhere'" in done["error"]
-    assert json.dumps(done)
-    assert sys.executable
+
+
+def test_a_job_that_was_told_to_end_before_it_came_to_its_node_runs_nothing(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("JOB_COMPLETION_INDEX", raising=False)
+    place = files.folder(settings, "job")
+    place.mkdir(parents=True)
+    jobs.ask_to_stop(settings, "job")
+    assert inside.main([str(place), "-c", f"open({str(place / 'ran')!r}, 'w')"]) == 128 + signal.SIGTERM
+    assert not (place / "ran").exists() and not (place / files.RESULT).exists()
+    jobs.start(settings, "job", ["-c", "print('again')"], Local())
+    wait(settings, "job", "done")
+    assert files.result(settings, "job")["rc"] == 0 and not (place / files.STOP).exists()
+
+
+def test_what_runs_on_a_cluster_is_named(settings: Settings) -> None:
+    local.start(settings, "a/here", ["-c", SLOW])
+    for job in ("a/there", "a/finished"):
+        place = files.folder(settings, job)
+        place.mkdir(parents=True)
+        (place / "profile.json").write_text(Slurm(kind="slurm").model_dump_json(), encoding="utf-8")
+    files.leave_result(files.folder(settings, "a/finished"), 0)
+    with locks.alone_now(files.folder(settings, "a/there") / slurm.LOCK):  # it is being submitted
+        (line,) = jobs.elsewhere(settings)
+    assert line.startswith("a/there: ")
+    local.stop(settings, "a/here")

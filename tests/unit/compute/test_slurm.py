@@ -55,7 +55,7 @@ def test_submit_poll_result_and_quoting(settings: Settings) -> None:
     wait(settings, "d.finetune/run/train/-1/g1", "done")
     assert jobs.result(settings, "d.finetune/run/train/-1/g1") == {"rc": 0, "output": [hostile], "error": None}
     assert "hello" in log(settings, "d.finetune/run/train/-1/g1")
-    jobs.start(settings, "d.finetune/run/train/-1/g1", SLEEP, ONE)
+    slurm.start(settings, "d.finetune/run/train/-1/g1", SLEEP, ONE)  # not `jobs.start`, which would see it done and be content
     assert len(ids(settings, "d.finetune/run/train/-1/g1")) == 1, "a finished job was submitted again"
 
 
@@ -131,16 +131,25 @@ def test_two_jobs_of_one_name_never_run_together(settings: Settings, tmp_path: P
     assert (tmp_path / "ran").read_text() == "x"
 
 
-def test_stop_cancels_waits_and_leaves_no_result(settings: Settings) -> None:
+def test_stop_tells_waits_and_leaves_no_result(settings: Settings) -> None:
     jobs.start(settings, "job", SLEEP, ONE)
     wait(settings, "job", "running")
     until(lambda: "started" in log(settings, "job"))
     jobs.stop(settings, "job")
     assert jobs.poll(settings, "job") == "lost"
-    assert "CANCELLED" in jobs.note(settings, "job")
+    assert jobs.note(settings, "job").endswith(", told to end")
     jobs.start(settings, "job", ["-c", "print('again')"], ONE)
     wait(settings, "job", "done")
     assert len(ids(settings, "job")) == 2
+
+
+def test_a_step_that_does_not_end_when_it_is_told_is_cancelled(settings: Settings) -> None:
+    deaf = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEP[1]}"
+    jobs.start(settings, "job", ["-c", deaf], ONE.model_copy(update={"stop_seconds": 1}))
+    until(lambda: "started" in log(settings, "job"))
+    jobs.stop(settings, "job")
+    assert jobs.poll(settings, "job") == "lost"
+    assert "CANCELLED" in jobs.note(settings, "job")
 
 
 def test_a_queued_job_says_for_what_it_waits_and_since_when_and_can_be_stopped(settings: Settings) -> None:

@@ -46,6 +46,18 @@ def test_sigterm_to_the_agent_stops_the_ranks_at_one_step(job: MakeJob) -> None:
     assert list(asked.work.glob("checkpoint-??????/rank-1.safetensors"))
 
 
+def test_a_build_that_a_killed_training_left_half_done_does_not_hold_up_the_next(
+    job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What DeepSpeed compiles is compiled here once more, so that the guard left behind is the one it waits for."""
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path / "built"))
+    guard = tmp_path / "built" / "deepspeed_shm_comm" / "lock"
+    guard.parent.mkdir(parents=True)
+    guard.touch()
+    assert train(job("a", ranks=2, zero=2, steps=2)).steps == 2
+    assert list(guard.parent.glob("*.so")) and not guard.exists()
+
+
 def test_more_ranks_than_sequences(job: MakeJob) -> None:
     asked = job("a", ranks=2, zero=2, early_stopping={"held_out": 0.5})
     few = asked.training_set / "sequences.safetensors"
