@@ -85,8 +85,10 @@ def up(
 
 
 def down(settings: Settings, *, console: Console | None = None) -> bool:
-    """Stop everything this site started, running steps included (they resume when cleared). False when nothing ran."""
-    from pipelines.compute import local
+    """Stop everything this site started on this host, running steps included (they resume when cleared); name what goes on elsewhere.
+    False when nothing ran.
+    """
+    from pipelines.compute import jobs, local
 
     out = console or Console(stderr=True)
     was_up = running(settings)
@@ -106,6 +108,8 @@ def down(settings: Settings, *, console: Console | None = None) -> bool:
     for job in _running_jobs(settings):
         out.print(f"stopping the step {job}: it resumes when its task runs again")
         local.stop(settings, job)
+    for line in jobs.elsewhere(settings):
+        out.print(f"goes on, and is found again: {line}", markup=False)
     swept = _sweep(settings, jobs_too=True)
     for name in ("plan.json", "site.json", "site.pid"):
         (settings.var / "run" / name).unlink(missing_ok=True)
