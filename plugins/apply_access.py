@@ -1,4 +1,5 @@
-"""Puts the roles, users and pools that `pipelines.site.users` describes into Airflow: one process instead of a dozen slow CLI calls.
+"""Puts the roles and users that `pipelines.site.users` describes into Airflow, and the pools of `pipelines.site.pools`: one process instead
+of a dozen slow CLI calls.
 
 Reads the description as JSON from stdin. Every part is safe to repeat. Not a plugin: `.airflowignore` keeps Airflow from loading it.
 """
