@@ -84,15 +84,16 @@ def _wait(process: subprocess.Popen[bytes], work: Path, told: Callable[[progress
 
 @contextmanager
 def _passing_sigterm_on(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """The training saves and stops before this process does. Once asked, it is ending: asking again must not cut its last words short."""
+    """The training saves and stops before this process does. It is asked once: asking again must not cut its last words short."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     asked: list[int] = []
 
     def pass_on(number: int, _: object) -> None:
+        if not asked:
+            process.terminate()
         asked.append(number)
-        process.terminate()
 
     before = signal.signal(signal.SIGTERM, pass_on)
     try:
@@ -119,6 +120,7 @@ def main() -> int:
         else:
             run(job)
     except RatchetError as error:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # who stops a job may ask again and again; what is said now must be said
         log.error("%s", error)
         if isinstance(error, Conflict):
             return watch.BUSY
