@@ -24,7 +24,7 @@ PATTERN_SECONDS = 20.0
 VOCABULARY = 100_000
 """Words after which the tokenizer is begun anew: spaCy keeps every word that it ever met, 400 bytes each, for as long as it lives."""
 SURE = 0.98
-"""The score that a name in lower case needs among words with capitals."""
+"""The score that a name, a place, a firm in lower case needs among words with capitals."""
 
 
 @lru_cache(maxsize=4)
@@ -66,7 +66,7 @@ def engine(profile: str, also: tuple[str, ...] = (), recogniser: str = SHIPPED) 
                 kept = tidy.trimmed(text, one.start, one.end, kind := MODEL_KINDS[one.label])
                 if not kept or kind not in wanted:
                     continue
-                odd = kind == "NAME" and one.score < SURE and tidy.is_odd_one_out(text, *kept)
+                odd = one.score < SURE and tidy.is_odd_one_out(text, *kept)
                 if not odd and not (kind == "ADDRESS" and tidy.is_citation(text, *kept)):
                     found.append((*kept, kind, one.score))
             for start, end, kind, score in postcodes.joined(text, found):

@@ -21,7 +21,7 @@ US GB DE FR IT ES NL BE CH AT SE NO DK FI IE PT PL CZ SK HU RO BG GR HR SI EE LV
 """
 REGIONS: Final = tuple(_REGIONS_TEXT.split())
 
-_ALONE = r"(?<![\w$€£#,./+-]|\d:|\b(?:F\.?R|U\.?S\.?C|C\.?F\.?R)\.?\s)"
+_ALONE = r"(?<![\w$€£.+]|\d[,:/-]|\b(?:F\.?R|U\.?S\.?C|C\.?F\.?R)\.?\s)"
 _UNIT = (
     r"(?![\w%]|[.,:/-]\d|\s?(?i:mg|mcg|ml|mmHg|kg|lbs?|cm|units?|IU|percent|CFR|U\.?S\.?C|FR\b|people|times|months|years|days|dollars|euros?"
     r"|per\b))"
@@ -48,13 +48,15 @@ _COUNTRY = r"\(\+\d{1,3}\)[ .-]?\d{1,5}(?:[ .-]?\d{1,6}){1,5}"
 _AREA = r"\(\d{2,4}\)[ -]?\d{3,5}[ -]\d{2,4}(?:[ -]\d{2})?"
 _AMERICAN = r"\(?[2-9]\d\d\)?\s?[-–/.]\s?\d{3}\s?[-–.]\s?\d{4}"
 _GROUPED: Final = regex.compile(
-    rf"{_ALONE}(?P<number>{_TRUNK}|{_COUNTRY}|{_AREA}|{_AMERICAN})(?P<extension>\s?(?:x|#|(?i:ext\.?|extension))\s?\d{{1,6}})?{_UNIT}"
+    rf"(?=[\d(]){_ALONE}(?P<number>{_TRUNK}|{_COUNTRY}|{_AREA}|{_AMERICAN})(?P<extension>\s?(?:x|#|(?i:ext\.?|extension))\s?\d{{1,6}})?{_UNIT}"
 )
 _CLOCK: Final = regex.compile(r"(?:[01]?\d|2[0-4])[.:]?[0-5]\d\s?[-–]\s?(?:[01]?\d|2[0-4])[.:]?[0-5]\d")
 _DATE: Final = regex.compile(
     r"(?:1[89]|20)\d\d([-/. ])(?:0?[1-9]|1[0-2])\1(?:0?[1-9]|[12]\d|3[01])"
     r"|(?:0?[1-9]|[12]\d|3[01])(?:([-/. ])(?:0?[1-9]|[12]\d|3[01])\2(?:1[89]|20)\d\d|([-/.])(?:0?[1-9]|[12]\d|3[01])\3\d\d)"
 )
+_CODE_FIRST: Final = regex.compile(r"\d{4,6} (?=(?:.?\d){8})")
+"""A postal code that stands before a number."""
 _YEARS: Final = regex.compile(r"(?:(?:1[89]|20)\d\d(?:[ /.-]+|$))+")
 _IBAN_SHAPE: Final = regex.compile(r"(?<![\p{L}\d])[A-Za-z]{2}\d{2}(?:[ -]?[A-Za-z0-9]){11,30}(?![\p{L}\d])")
 _PAIRS: Final = regex.compile(r"\d\d[ .-]\d\d[ .-]\d\d|\d{3}[ .-]\d{3}|\d \d{3} \d\d")
@@ -65,15 +67,22 @@ def phones(text: str) -> Iterator[tuple[int, int]]:
     """(start, end) of every telephone number that some region's numbering plan knows."""
     for match in _PHONE_SHAPE.finditer(text):
         written = match["number"].strip()
-        count = sum(letter.isdigit() for letter in written)
-        if count < _LEAST or not _may_be(written, count) or (count >= _CARD_LEAST and written[0] not in "+0("):
-            continue
-        # Digits without any break are account numbers as often: only a whole international or trunk number is taken.
-        if written.isdigit() and not (count >= 9 and (written[0] == "0" or count in (10, 11))):
-            continue
-        if _is_phone(written):
-            lead = len(match["number"]) - len(match["number"].lstrip())
-            yield match.start() + lead, match.end()
+        start = match.start() + len(match["number"]) - len(match["number"].lstrip())
+        if _is_whole(written):
+            yield start, match.end()
+        elif (code := _CODE_FIRST.match(written)) and _is_whole(written[code.end() :]):
+            yield start + code.end(), match.end()
+
+
+def _is_whole(written: str) -> bool:
+    """Whether the digits are one telephone number."""
+    count = sum(letter.isdigit() for letter in written)
+    if count < _LEAST or not _may_be(written, count) or (count >= _CARD_LEAST and written[0] not in "+0("):
+        return False
+    # Digits without any break are account numbers as often: only a whole international or trunk number is taken.
+    if written.isdigit() and not (count >= 9 and (written[0] == "0" or count in (10, 11))):
+        return False
+    return _is_phone(written)
 
 
 def announced(text: str) -> Iterator[tuple[int, int]]:

@@ -53,7 +53,7 @@ _AREAS = (
     "|O[LX]|P[AEHLOR]|R[GHM]|S[AEGKLMNOPRSTWY]?|T[ADFNQRSW]|UB|W[ACDFNRSV]?|YO|ZE"
 )
 _INWARD = r"\d(?!(?:ST|ND|RD|TH|HR|YR|WK|LB|QD|BD|TD|GT|PT|DL|DS)\b)[ABD-HJLNP-UW-Z]{2}"
-UNITED_KINGDOM: Final = rf"(?i:GIR ?0AA|(?:{_AREAS})\d[A-Z\d]? ?{_INWARD})"
+UNITED_KINGDOM: Final = rf"(?i:(?=[A-Z]{{1,2}}\d)(?:{_AREAS})\d[A-Z\d]? ?{_INWARD})"
 CANADIAN: Final = r"(?i:[ABCEGHJ-NPRSTVXY]\d[ABCEGHJ-NPRSTV-Z][ -]?\d[ABCEGHJ-NPRSTV-Z]\d)"
 EIRCODE_LOOSE: Final = r"(?i:(?:[AC-FHKNPRTV-Y]\d\d|D6W) ?[0-9AC-FHKNPRTV-Y]{4})"
 EIRCODE: Final = r"(?i:(?!P53)(?=... ?[A-Z]{0,3}\d)(?=... ?\d{0,3}[A-Z])(?!... ?\d+(?:ST|ND|RD|TH|HR|YR|FT|YD|K|X)\b))" + EIRCODE_LOOSE
@@ -100,7 +100,7 @@ PATTERNS: Final[tuple[tuple[str, str, float], ...]] = (
         0.7,
     ),
     # The United Kingdom's, Canada's and Ireland's have a shape of their own.
-    ("ZIP", rf"(?<![\w-])(?:{UNITED_KINGDOM}|{CANADIAN}|{EIRCODE})(?![\w-])", 0.8),
+    ("ZIP", rf"(?<![\w-])(?=\p{{L}}{{1,2}}\d)(?:{UNITED_KINGDOM}|{CANADIAN}|{EIRCODE})(?![\w-])", 0.8),
     ("ZIP", r"(?<![\w-])(?:[A-Z]{1,2}\d[A-Z\d]? \d(?!MG|ML|KG|CM|MM|IU|CC|PM|AM)[A-Z]{2}|[A-Z]\d[A-Z] \d[A-Z]\d)(?![\w-])", 0.8),
     (
         "ADDRESS",
@@ -120,11 +120,11 @@ PATTERNS: Final[tuple[tuple[str, str, float], ...]] = (
     # (D) (E) phone and fax
     (
         "PHONE",
-        r"(?<![\w.+/-])(?:\+?1[-.\s]?)?(?:\(\d{3}\)\s?|\d{3}[-.\s])\d{3}[-.\s]\d{4}(?:\s?(?:x|ext\.?|extension)\s?\d{1,6})?(?![\w-])",
+        r"(?<![\w.+]|\d[/-])(?:\+?1[-.\s]?)?(?:\(\d{3}\)\s?|\d{3}[-.\s])\d{3}[-.\s]\d{4}(?:\s?(?:x|ext\.?|extension)\s?\d{1,6})?(?![\w-])",
         1.0,
     ),
-    ("PHONE", r"(?<![\w.+/(-])(?:\+|00)\d{1,3}[\s.-]?(?:\(?\d{1,5}\)?[\s.-]?){2,5}\d{2,4}(?![\w-])", 0.9),
-    ("PHONE", r"(?<![\w.+/-])\(?0\d{2,4}\)?[\s-]\d{3,4}[\s-]?\d{3,4}(?![\w-])", 0.8),
+    ("PHONE", r"(?<![\w.+(]|\d[/-])(?:\+|00)\d{1,3}[\s.-]?(?:\(?\d{1,5}\)?[\s.-]?){2,5}\d{2,4}(?![\w-])", 0.9),
+    ("PHONE", r"(?<![\w.+]|\d[/-])\(?0\d{2,4}\)?[\s-]\d{3,4}[\s-]?\d{3,4}(?![\w-])", 0.8),
     ("PHONE", r"(?<![\w.+/$-])\d{3}-\d{4}(?![\w-])", 0.7),
     # (F) (N) (O) electronic addresses
     ("EMAIL", r"[A-Za-z0-9._%+'-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}", 1.0),
@@ -136,7 +136,11 @@ PATTERNS: Final[tuple[tuple[str, str, float], ...]] = (
     # (G) to (M), (R): numbers that name a person, an account, a vehicle, a device
     ("SSN", r"(?<![\w-])(?!000|666)\d{3}([- ])(?!00)\d{2}\1(?!0000)\d{4}(?![\w-])", 1.0),
     ("SSN", r"(?<=\b(?i:SSN|social security(?: number| no\.?)?)\s*[:#=]?\s*)\d{9}\b", 1.0),
-    ("ID", rf"(?<=(?i:{_ID_LABEL}{_ID_WORDS}))(?=[A-Za-z0-9./-]*\d[A-Za-z./-]*\d)[A-Za-z0-9][A-Za-z0-9./-]{{2,}}[A-Za-z0-9]\b", 0.9),
+    (
+        "ID",
+        rf"(?=[A-Za-z0-9./-]{{0,40}}\d)(?<=(?i:{_ID_LABEL}{_ID_WORDS}))(?=[A-Za-z0-9./-]*\d[A-Za-z./-]*\d)[A-Za-z0-9][A-Za-z0-9./-]{{2,}}[A-Za-z0-9]\b",
+        0.9,
+    ),
     (
         "ID",
         r"(?<=\b(?i:plate|registration|licen[cs]e)\b(?:\s*(?:number|no|nr|plate|is)\b\.?)*\s*[:#]?\s*)[A-Z0-9]{2,4}[ -][A-Z0-9]{2,5}\b",

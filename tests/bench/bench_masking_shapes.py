@@ -20,10 +20,11 @@ from pipelines.masking.mask import Masker
 from pipelines.masking.score import Score
 from pipelines.masking.vault import Vault
 
-OFTEN: Final = (
-    "en_US en_US en_US en_US en_GB en_GB en_GB en_AU en_CA en_IN en_NZ en_IE de_DE de_AT de_CH fr_FR it_IT es_ES nl_NL nl_BE pl_PL sv_SE"
-)
-OFTEN_TOO: Final = "da_DK no_NO fi_FI pt_PT pt_BR hu_HU cs_CZ sl_SI et_EE zu_ZA"
+_OFTEN_TEXT: Final = """
+en_US en_US en_US en_US en_GB en_GB en_GB en_AU en_CA en_IN en_NZ en_IE de_DE de_AT de_CH fr_FR it_IT es_ES nl_NL nl_BE pl_PL sv_SE
+da_DK no_NO fi_FI pt_PT pt_BR hu_HU cs_CZ sl_SI et_EE zu_ZA
+"""
+OFTEN: Final = tuple(_OFTEN_TEXT.split())
 LATIN: Final = re.compile(r"[\x20-\x7e]+")
 
 PHONES: Final = {

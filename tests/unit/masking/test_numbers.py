@@ -87,6 +87,12 @@ def test_hours_dates_counts_and_citations_are_neither_announced_nor_grouped(text
     assert [*numbers.announced(text), *numbers.grouped(text)] == []
 
 
+@pytest.mark.parametrize("before", ["Vole/", "Vole,", "Vole:", "Tel-", "#", "AZ 85001 "])
+def test_what_stands_before_a_number_does_not_hide_it(before: str) -> None:
+    text = f"{before}0650 123 45 67"
+    assert [text[slice(*span)] for span in numbers.phones(text)] == ["0650 123 45 67"]
+
+
 def test_a_citation_is_no_number_of_a_plan() -> None:
     assert list(numbers.phones("76 FR 78500-501, 12 345 678 people")) == []
 
