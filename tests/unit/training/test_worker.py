@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
 
+from pipelines import locks
 from pipelines.errors import BadInput, Conflict, RatchetError
-from pipelines.training import checkpoints, loop, worker
+from pipelines.training import checkpoints, worker
 
 from .conftest import MakeJob
 
@@ -57,10 +57,9 @@ def test_nothing_on_disk_is_a_pickle(job: MakeJob) -> None:
 
 def test_two_trainings_over_one_work_folder(job: MakeJob) -> None:
     asked = job("a")
-    held = loop._lock(asked.work)
-    with pytest.raises(Conflict, match="already runs"):
+    asked.work.mkdir()
+    with locks.alone_now(asked.work / "lock"), pytest.raises(Conflict, match="already runs"):
         worker.run(asked)
-    os.close(held)
 
 
 @pytest.mark.slow
