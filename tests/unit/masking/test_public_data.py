@@ -35,9 +35,9 @@ def test_recall_and_precision_on_synthetic_texts(bench: Any, masker: Masker, sha
     recall, precision = counted.recall(), counted.precision()
     structured = ("CREDIT_CARD", "US_SSN", "EMAIL_ADDRESS", "DOMAIN_NAME", "IP_ADDRESS", "US_DRIVER_LICENSE", "IBAN_CODE")
     assert {kind: recall[kind] for kind in structured} == dict.fromkeys(structured, 1.0)
-    floors = {"PERSON": 0.97, "STREET_ADDRESS": 0.98, "GPE": 0.955, "ORGANIZATION": 0.80, "PHONE_NUMBER": 0.96, "ZIP_CODE": 0.9}
+    floors = {"PERSON": 0.97, "STREET_ADDRESS": 0.98, "GPE": 0.965, "ORGANIZATION": 0.80, "PHONE_NUMBER": 0.98, "ZIP_CODE": 0.95}
     assert not {kind: recall[kind] for kind, floor in floors.items() if recall[kind] < floor}
-    assert precision["NAME"] >= 0.84 and counted.no_false_alarm()["NAME"] >= 0.94 and precision["ADDRESS"] >= 0.9
+    assert precision["NAME"] >= 0.84 and counted.no_false_alarm()["NAME"] >= 0.94 and precision["ADDRESS"] >= 0.95
 
 
 def test_names_in_lower_case(bench: Any, masker: Masker, shared_data: Path) -> None:
