@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import BadInput, Interrupted, Stalled
-from pipelines.training import progress
+from pipelines.training import builds, progress
 
 from .conftest import MakeJob
 from .test_deepspeed import train
@@ -49,11 +50,14 @@ def test_sigterm_to_the_agent_stops_the_ranks_at_one_step(job: MakeJob) -> None:
 def test_a_build_that_a_killed_training_left_half_done_does_not_hold_up_the_next(
     job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What DeepSpeed compiles is compiled here once more, so that the guard left behind is the one it waits for."""
-    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path / "built"))
-    guard = tmp_path / "built" / "deepspeed_shm_comm" / "lock"
-    guard.parent.mkdir(parents=True)
+    """In a folder of its own: what is compiled already is taken along, so that only the guard is new."""
+    built = tmp_path / "built" / "deepspeed_shm_comm"
+    for before in builds.folder().rglob(built.name):
+        shutil.copytree(before, built)
+    built.mkdir(parents=True, exist_ok=True)
+    guard = built / "lock"
     guard.touch()
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(built.parent))
     assert train(job("a", ranks=2, zero=2, steps=2)).steps == 2
     assert list(guard.parent.glob("*.so")) and not guard.exists()
 
