@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from free_ports import free_port
 
 from pipelines.compute import files, jobs, slurm
 from pipelines.compute import slurm_commands as commands
@@ -22,7 +23,7 @@ from pipelines.errors import BadInput, Unavailable
 pytestmark = [pytest.mark.services, pytest.mark.usefixtures("slurm_conf")]
 
 ONE = Slurm(kind="slurm", partition="gpu", cpus_per_node=1, time_limit_minutes=5, result_grace_seconds=1, stop_seconds=20)
-TWO = ONE.model_copy(update={"nodes": 2, "network_interface": "lo"})
+TWO = ONE.model_copy(update={"nodes": 2, "network_interface": "lo", "rendezvous_port": free_port()})
 SLEEP = ["-c", "import time; print('started', flush=True); time.sleep(120)"]
 
 
