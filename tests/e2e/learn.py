@@ -42,8 +42,8 @@ from pipelines.training import progress
 SERVICES = ("setup", "mlflow", "api-server", "scheduler", "dag-processor", "triggerer")
 PATIENCE = 900.0
 TWO_NODES = {
-    "kind": "slurm", "partition": "gpu", "nodes": 2, "cpus_per_node": 1, "network_interface": "lo", "time_limit_minutes": 30, "rendezvous_port": free_port(),
-    "poll_seconds": 1.0, "result_grace_seconds": 5.0, "price_per_cpu_hour": 0.04,
+    "kind": "slurm", "partition": "gpu", "nodes": 2, "cpus_per_node": 1, "network_interface": "lo", "time_limit_minutes": 30,
+    "rendezvous_port": free_port(), "poll_seconds": 1.0, "result_grace_seconds": 5.0, "price_per_cpu_hour": 0.04,
 }  # fmt: skip
 ON_TWO_NODES = {"ranks": 2, "zero": 2}
 
