@@ -11,7 +11,6 @@ from typing import Any
 from pipelines.config import PROJECT, Recipe
 from pipelines.errors import BadInput
 from pipelines.manifest import sha256, sha256_file
-from pipelines.training import attention
 from pipelines.training.training_set import IGNORED, write_json
 
 WEIGHTS = "adapter_model.safetensors"
@@ -33,16 +32,7 @@ def build(base: str, recipe: Recipe, device: str, precision: str) -> Any:
         model = AutoModelForCausalLM.from_pretrained(base, **options)
     except (OSError, ValueError) as error:
         raise BadInput(f"the base model does not load: {reason(error)}", where=base, todo="check base.model of the domain") from None
-    return attending(prepare(model if recipe.method == "qlora" else model.to(device), recipe))
-
-
-def attending(model: Any) -> Any:
-    """The model with the attention that is fastest over packed rows on this host: on CPUs an example at a time, else with a mask."""
-    import torch
-
-    if not torch.cuda.is_available():
-        attention.use(model)
-    return model
+    return prepare(model if recipe.method == "qlora" else model.to(device), recipe)
 
 
 def prepare(model: Any, recipe: Recipe) -> Any:

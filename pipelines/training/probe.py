@@ -77,8 +77,7 @@ def milliseconds(base: str, recipe: Recipe, device: str, precision: str, batch: 
     from transformers import AutoModelForCausalLM
 
     dtype = torch.bfloat16 if precision == "bf16" and recipe.method != "full" else torch.float32
-    shallow_model = AutoModelForCausalLM.from_config(shallow(base, LAYERS), dtype=dtype).to(device)
-    model = methods.attending(methods.prepare(shallow_model, recipe)).train()
+    model = methods.prepare(AutoModelForCausalLM.from_config(shallow(base, LAYERS), dtype=dtype).to(device), recipe).train()
     moved = {name: tensor.to(device) for name, tensor in batch.items()}
     best = float("inf")
     for _ in range(REPEATS + 1):  # the first one also allocates

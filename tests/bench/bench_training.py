@@ -76,7 +76,6 @@ def _contest(learned: list[Pair], held_out: list[Pair], folder: Path) -> dict[st
     contenders: dict[str, Run] = {}
     for precision in ("fp32", "bf16"):
         contenders[f"Ratchet, {precision}"] = partial(_ours, learned, precision)
-        contenders[f"Ratchet with a mask, {precision}"] = partial(_ours, learned, precision, masked=True)
         for name, more in settings.items():
             contenders[f"{name}, {precision}"] = partial(_trl, learned, precision, more, folder)
     _ours(learned[:4], "fp32", SEED)  # the first steps of a process are slow
@@ -100,8 +99,8 @@ def _contest(learned: list[Pair], held_out: list[Pair], folder: Path) -> dict[st
     return {"examples": len(learned), "useful_tokens": useful, "examples_per_step": per_step, "rounds": ROUNDS, "runs": rows}
 
 
-def _ours(learned: list[Pair], precision: str, seed: int, *, masked: bool = False) -> tuple[Any, float, float]:
-    """The worker's own model and loss over our packed rows, with its optimiser, clipping and schedule; `masked`: as on a GPU."""
+def _ours(learned: list[Pair], precision: str, seed: int) -> tuple[Any, float, float]:
+    """The worker's own model and loss over our packed rows, with its optimiser, clipping and schedule."""
     import torch
 
     held = Tokens()
@@ -116,8 +115,6 @@ def _ours(learned: list[Pair], precision: str, seed: int, *, masked: bool = Fals
         packing.write(path, groups, held, room=ROOM, limit=ROOM, pad=0)
         data = load_file(path)
     model = methods.build(BASE, recipe, "cpu", precision)
-    if masked:
-        model.set_attn_implementation("sdpa")
     weights = [one for one in model.parameters() if one.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=RATE, weight_decay=0.0)
     steps = -(-len(groups) // SEQUENCES)
