@@ -141,7 +141,7 @@ def fill(settings: Settings, domain: DomainConfig, size: int) -> str:
 
 def _arrival(domain: str, number: int) -> Arrival:
     return Arrival(id=f"a{number}", domain=domain, folder=f"f{number}", seal=f"{number:064x}", uploader="bench", source="bench",
-                   effective="2011-01-01", files=1, state="accepted")  # fmt: skip
+                   effective="2011-01-01", files=1, state="accepted", claimed_dag="bench.fill", claimed_run="fill")  # fmt: skip
 
 
 def _arrive(settings: Settings, domain: DomainConfig, versions: list[str], rows: list[Document]) -> float:
