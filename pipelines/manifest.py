@@ -22,8 +22,7 @@ from pydantic import BaseModel, ConfigDict
 from pipelines.config import PROJECT, Settings
 from pipelines.state.database import reading, transaction
 from pipelines.state.models import ManifestRow, now
-from pipelines.writing import canonical as canonical
-from pipelines.writing import write_json as write_json
+from pipelines.writing import canonical
 
 
 class Manifest(BaseModel):

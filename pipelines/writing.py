@@ -15,11 +15,21 @@ def canonical(value: object) -> bytes:
 
 def write_json(path: Path, value: object) -> None:
     """Canonical JSON and a line's end."""
-    write_bytes(path, canonical(value) + b"\n")
+    _write(path, canonical(value) + b"\n")
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """As they are."""
-    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    temporary.write_bytes(data)
+def write_text(path: Path, text: str) -> None:
+    """As UTF-8."""
+    _write(path, text.encode())
+
+
+def write_private(path: Path, text: str) -> None:
+    """As UTF-8, for the owner alone from the first byte on."""
+    _write(path, text.encode(), mode=0o600)
+
+
+def _write(path: Path, data: bytes, mode: int = 0o666) -> None:
+    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+        file.write(data)
     temporary.rename(path)

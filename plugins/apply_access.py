@@ -7,10 +7,11 @@ Reads the description as JSON from stdin. Every part is safe to repeat. Not a pl
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
+
+from pipelines.writing import write_json
 
 
 def apply(spec: dict[str, Any]) -> dict[str, str]:
@@ -76,10 +77,7 @@ def main() -> int:
     """Apply stdin's description and leave the users' ids in its `ids_file`."""
     spec = json.load(sys.stdin)
     ids = apply(spec)
-    target = Path(spec["ids_file"])
-    temporary = target.with_suffix(f".{os.getpid()}")
-    temporary.write_text(json.dumps(ids), encoding="utf-8")
-    temporary.rename(target)
+    write_json(Path(spec["ids_file"]), ids)
     return 0
 
 

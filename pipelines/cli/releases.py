@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +11,7 @@ from rich.console import Console
 
 from pipelines.cli.common import AsJson, DomainName, actor, print_json, show
 from pipelines.config import domain_names, load_domain, load_settings
+from pipelines.writing import write_json
 
 app = typer.Typer()
 
@@ -28,10 +28,7 @@ def step(
     values = dict(pair.split("=", 1) for pair in arg if "=" in pair)
     output = run.run(load_settings(), name, domain, values)
     if (job := os.environ.get("RATCHET_JOB")) is not None:
-        target = Path(job) / "output.json"
-        temporary = target.with_suffix(".tmp")
-        temporary.write_text(json.dumps(output), encoding="utf-8")
-        temporary.rename(target)
+        write_json(Path(job) / "output.json", output)
     print_json(output)
 
 

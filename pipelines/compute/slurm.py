@@ -22,7 +22,7 @@ from pipelines.compute_config import Slurm
 from pipelines.config import PROJECT, Settings
 from pipelines.errors import Unavailable
 from pipelines.manifest import sha256
-from pipelines.writing import write_bytes
+from pipelines.writing import write_text
 
 SCRIPT, LOCK = "job.sh", "submit.lock"
 LOCK_SECONDS = 2 * commands.SECONDS
@@ -43,7 +43,7 @@ def start(settings: Settings, job: str, argv: list[str], profile: Slurm) -> None
         if (place / RESULT).exists() or _alive(name):
             return
         begin(place)
-        write_bytes(place / SCRIPT, script(settings, place, argv, profile).encode())
+        write_text(place / SCRIPT, script(settings, place, argv, profile))
         try:
             commands.submit(submission(settings, job, profile), lock)
         except Unavailable:

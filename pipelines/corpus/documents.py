@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from pipelines.manifest import canonical, sha256
+from pipelines.manifest import sha256
+from pipelines.writing import canonical
 
 FOREVER = "9999-12-31"
 """`valid_to` of a text that is still in force."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from pipelines.evaluation.gate import Row, Scores, Verdict
 from pipelines.evaluation.metrics import METRICS
+from pipelines.writing import write_text
 
 HTML = "report.html"
 ROWS = "rows.json"
@@ -33,8 +33,8 @@ def write(
 ) -> None:
     """`report.html` and `rows.json` in an existing folder. `facts` are shown at the top, empty ones left out."""
     rows = {name: one.to_json() for name, one in (("candidate", scores), ("live", live), ("base", base)) if one is not None}
-    _put(out / ROWS, json.dumps({"facts": dict(facts), "verdict": asdict(verdict), **rows}, ensure_ascii=False, indent=1))
-    _put(out / HTML, render(facts, verdict, scores, live, base))
+    write_text(out / ROWS, json.dumps({"facts": dict(facts), "verdict": asdict(verdict), **rows}, ensure_ascii=False, indent=1))
+    write_text(out / HTML, render(facts, verdict, scores, live, base))
 
 
 def render(facts: Mapping[str, str], verdict: Verdict, scores: Scores, live: Scores | None = None, base: Scores | None = None) -> str:
@@ -74,9 +74,3 @@ def _right(row: Row) -> bool:
 def _worst_first(row: Row) -> tuple[bool, float, str, str]:
     """Errors, then the lowest sum of metrics; equals by name."""
     return row.error is None, sum(row.scores.get(name) or 0.0 for name in METRICS), row.golden, row.as_of
-
-
-def _put(path: Path, text: str) -> None:
-    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.rename(path)

@@ -26,6 +26,7 @@ from pipelines.intake import data_docs, validation
 from pipelines.intake.data_docs import Checked
 from pipelines.intake.records import RawRecord
 from pipelines.intake.validation import COLUMNS
+from pipelines.writing import write_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +107,6 @@ def _write(out: Path, domain: DomainConfig, rows: int, checked: list[Checked]) -
         "success": all(one.success for one in checked),
         "expectations": [asdict(one) | {"expectation": _class_name(one)} for one in checked],
     }
-    _replace(out / "contract.json", json.dumps(body, indent=2, ensure_ascii=False, default=str))
+    write_text(out / "contract.json", json.dumps(body, indent=2, ensure_ascii=False, default=str))
     title = f"Data contract of {domain.domain}, version {domain.contract_version}"
-    _replace(out / "contract.html", data_docs.page(title, rows, checked))
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.rename(path)
+    write_text(out / "contract.html", data_docs.page(title, rows, checked))

@@ -23,6 +23,7 @@ from typing import Any
 from pipelines.errors import ArrivalRefused, Conflict, NotFound, Unavailable
 from pipelines.intake import landing
 from pipelines.manifest import sha256
+from pipelines.writing import write_json
 
 ABANDONED_SECONDS = 86_400.0
 MAX_OPEN = 50
@@ -91,9 +92,7 @@ def seal(upload: Upload, *, source: str, effective: str) -> tuple[dict[str, Any]
             landing.seal(upload.folder, uploader=upload.uploader, source=source, effective=effective)
         found = landing.read_seal(upload.folder)  # of an earlier call that was killed, perhaps: what it sealed stands
         told = {"seal": found.hash, "effective": found.effective, "files": len(found.files), "sealed_at": found.sealed_at.isoformat()}
-        temporary = upload.receipt.with_suffix(".tmp")
-        temporary.write_text(json.dumps(told), encoding="utf-8")
-        temporary.rename(upload.receipt)
+        write_json(upload.receipt, told)
         return _answer(upload), True
 
 

@@ -25,11 +25,13 @@ _NEVER: Final = (names.STOP | frozenset(_NEVER_TEXT.split())) - {"will", "may", 
 _CROSSING: Final = regex.compile(r"(?<!\p{L})(?i:(?:the\s+)?(?:corner|intersection|junction|crossing)\s+of\s+)$")
 _LETTERS: Final = regex.compile(r"(?<!\p{L})\p{L}\.(?:\s?\p{L}\.)*\s?\p{L}$")
 _LAW: Final = regex.compile(r"\b(?:U\.?\s?S\.?\s?C|C\.?\s?F\.?\s?R|F\.?\s?R|Stat|Pub)\b\.?\s?(?:§+\s?)?\d|\b\d+(?:-\d+)?,? docket\b")
-_COUNT: Final = regex.compile(r"\d[\d,.]*\s(?!(?i:st|street|ave|avenue|road|rd|lane|drive|way|court|place|broadway)\b)\p{Ll}+")
+_COUNT: Final = regex.compile(
+    r"(?:\d{5,}|\d{1,3}(?:,\d{3})+)(?:\.\d+)?\s(?!(?i:st|street|ave|avenue|road|rd|lane|drive|way|court|place|broadway)\b)\p{Ll}+"
+)
 _STREET_SAYS: Final = regex.compile(
     r"(?i)\d|\b(?:street|str?|avenue|ave?|av|road|rd|boulevard|blvd|lane|ln|drive|dr|court|ct|place|plaza|plaça|pl|terrace|way|parkway|pkwy|circle"
     r"|highway|hwy|route|square|sq|trail|row|close|crescent|walk|alley|loop|corner|intersection|junction|crossing|box|gate|gardens?|grove|hill|mews"
-    r"|quay|pike|rue|allée|chemin|quai|via|viale|piazza|corso|calle|avenida|paseo|plaza|camino|rua|travessa|largo|ulica|ul|aleja|utca|út|tér)\b"
+    r"|quay|pike|rue|allée|chemin|quai|via|viale|piazza|corso|calle|avenida|paseo|camino|rua|travessa|largo|ulica|ul|aleja|utca|út|tér)\b"
     r"|(?:stra(?:ß|ss)e|str|weg|platz|allee|gasse|ring|damm|ufer|straat|laan|plein|gracht|kade|gatan|vägen|gata|vej|gade|veien|katu|tie)\b"
 )
 _EDGE: Final = " \t\n,;:.-'’\"()[]<>#*/&"
@@ -62,7 +64,8 @@ def trimmed(text: str, start: int, end: int, kind: str) -> tuple[int, int] | Non
 
 
 def is_citation(text: str, start: int, end: int) -> bool:
-    """Whether a span taken for an address cites the law ("15 U.S.C. 1601", "76 FR 78500") or counts things ("10000 customers")."""
+    """Whether a span taken for an address cites the law ("15 U.S.C. 1601", "76 FR 78500") or counts things ("10000 customers").
+    A count has more digits than a house number, or a comma: "14 elm" stays an address."""
     value, around = text[start:end], text[max(0, start - 80) : end + 80]
     return bool(_LAW.search(value)) or bool(_COUNT.fullmatch(value) and around != around.lower())
 

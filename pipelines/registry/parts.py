@@ -71,10 +71,15 @@ def turns(domain: DomainConfig) -> dict[str, bool]:
     return {"chat_template": True} if domain.base.chat_template else {}
 
 
+def in_turns(told: Mapping[str, Any]) -> bool:
+    """Whether an adapter with these facts, or a candidate with this policy, is asked through the base's chat template."""
+    return bool(told.get("chat_template"))
+
+
 def require_turns(domain: DomainConfig, adapter: str, facts: Mapping[str, Any]) -> None:
     """Conflict when an adapter with these facts was not trained with the chat template as the domain would serve it."""
-    if bool(facts.get("chat_template")) != domain.base.chat_template:
-        taught = "with" if facts.get("chat_template") else "without"
+    if in_turns(facts) != domain.base.chat_template:
+        taught = "with" if in_turns(facts) else "without"
         raise Conflict(
             f"{adapter} was trained {taught} the chat template of its base",
             where="base.chat_template",

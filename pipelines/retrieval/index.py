@@ -11,7 +11,6 @@ Does not cover choosing between passages that hold the same numbers.
 from __future__ import annotations
 
 import json
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from pipelines.corpus.documents import Document, state_of
 from pipelines.errors import BadInput, NotFound
 from pipelines.retrieval.chunks import chunks
 from pipelines.retrieval.embed import embed_cached, embedder, locate
+from pipelines.writing import write_text
 
 VERSION = 1
 """Raise when the same documents would give another index."""
@@ -103,9 +103,7 @@ def build(documents: list[Document], domain: DomainConfig, out: Path, cache: Pat
         "dimensions": dimensions,
         "known": state_of(documents),
     }
-    temporary = out / f"facts.json.tmp-{os.getpid()}"
-    temporary.write_text(json.dumps(facts, indent=2), encoding="utf-8")
-    temporary.rename(out / "facts.json")
+    write_text(out / "facts.json", json.dumps(facts, indent=2))
     return {**facts, "embedded": fresh}
 
 

@@ -13,6 +13,8 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines.writing import write_text
+
 NOTES_DATE, MORE_DATE = "2024-01-15", "2024-02-15"
 FOREVER = "9999-12-31"
 _DICTATED = 62
@@ -250,6 +252,4 @@ def _dialogue(note: Note) -> dict[str, object]:
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.rename(path)
+    write_text(path, text)

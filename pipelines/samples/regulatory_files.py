@@ -20,6 +20,7 @@ from pipelines.samples.regulatory import (
     paragraphs,
     section_title,
 )
+from pipelines.writing import write_text
 
 _XMLNS = 'xmlns="eregs"'
 
@@ -123,6 +124,4 @@ def _element(paragraph: Paragraph, tag: str) -> str:
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.rename(path)
+    write_text(path, text)

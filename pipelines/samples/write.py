@@ -9,6 +9,7 @@ from typing import Any
 from pipelines.errors import NotFound
 from pipelines.intake.landing import SEAL_NAME
 from pipelines.samples import clinical, regulatory, regulatory_files
+from pipelines.writing import write_text
 
 SEED = 7
 
@@ -47,6 +48,4 @@ def _lines(rows: list[dict[str, Any]]) -> str:
 
 def _replace(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.rename(path)
+    write_text(path, text)

@@ -74,7 +74,7 @@ class Answer:
 def open_parts(settings: Settings, candidate: Candidate) -> Parts:
     """Open a candidate's parts, each checked against the hash it was gated with. RatchetError when one is gone or altered."""
     from pipelines.registry import artifacts
-    from pipelines.registry.parts import engine_name
+    from pipelines.registry.parts import engine_name, in_turns
     from pipelines.retrieval.index import Index
     from pipelines.training.prompt import Prompt
 
@@ -93,7 +93,7 @@ def open_parts(settings: Settings, candidate: Candidate) -> Parts:
         max_tokens=int(candidate.policy["max_new_tokens"]),
         release=candidate.id,
         engine=engine_name(candidate.base_sha256),
-        chat=bool(candidate.policy.get("chat_template")),
+        chat=in_turns(candidate.policy),
     )
 
 

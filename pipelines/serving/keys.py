@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hmac
 import json
-import os
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 from pipelines import locks
 from pipelines.config import Settings
 from pipelines.manifest import sha256
+from pipelines.writing import write_private
 
 EVERY = "*"
 
@@ -83,7 +83,7 @@ def issue_key(settings: Settings, name: str, domains: Iterable[str], *, candidat
             "candidates": candidates,
             "delivers": sorted(delivers),
         }
-        _write_private(path, json.dumps(entries, indent=2, sort_keys=True))
+        write_private(path, json.dumps(entries, indent=2, sort_keys=True))
     return key
 
 
@@ -95,7 +95,7 @@ def site_key(settings: Settings) -> str:
         key = path.read_text(encoding="utf-8").strip() if path.is_file() else ""
         if not key or sha256(key) not in (_read(_path(settings)) if _path(settings).is_file() else {}):
             key = issue_key(settings, "site", [EVERY], candidates=True)
-            _write_private(path, key)
+            write_private(path, key)
     return key
 
 
@@ -106,11 +106,3 @@ def _path(settings: Settings) -> Path:
 def _read(path: Path) -> dict[str, dict[str, Any]]:
     entries: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
     return entries
-
-
-def _write_private(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-    temporary.rename(path)

@@ -16,6 +16,7 @@ from pipelines import locks
 from pipelines.config import Settings
 from pipelines.errors import BadInput
 from pipelines.strict import Strict
+from pipelines.writing import write_private
 
 SERVICE_USER = "ratchet"
 """The account that steps use to read Airflow's record of an approval; it may change nothing."""
@@ -61,11 +62,7 @@ def password(settings: Settings, user: str) -> str:
 
 def write(path: Path, value: dict[str, str]) -> None:
     """JSON with mode 0600 from its first byte on."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump(value, file, indent=2)
-    temporary.rename(path)
+    write_private(path, json.dumps(value, indent=2))
 
 
 def _read(path: Path) -> dict[str, str] | None:

@@ -21,6 +21,7 @@ from pipelines import locks
 from pipelines.compute.child import die_with_parent
 from pipelines.config import PROJECT
 from pipelines.site.services import Service
+from pipelines.writing import write_json
 
 MARK = "RATCHET_SITE"
 """In the environment of everything we start: how leftovers of a killed supervisor are told from other people's processes."""
@@ -162,9 +163,7 @@ class Supervisor:
             "began": self.began,
             "services": {child.service.name: child.report() for child in self.children},
         }
-        temporary = self.run_folder / f".site.json.{os.getpid()}"
-        temporary.write_text(json.dumps(value), encoding="utf-8")
-        temporary.rename(self.run_folder / "site.json")
+        write_json(self.run_folder / "site.json", value)
 
 
 def _signal_leader(child: Child, number: signal.Signals) -> None:

@@ -12,12 +12,13 @@ from typing import Any
 from pipelines.config import DomainConfig, Settings, load_domain
 from pipelines.errors import BadInput, NotFound
 from pipelines.governance import audit
-from pipelines.manifest import Manifest, Outcome, run_step, sha256_file, write_json
+from pipelines.manifest import Manifest, Outcome, run_step, sha256_file
 from pipelines.registry import artifacts, costs, parts
 from pipelines.state import outbox
 from pipelines.state.database import reading, transaction
 from pipelines.state.models import DatasetVersion, Plan
 from pipelines.steps import budget
+from pipelines.writing import write_json
 
 EXAMPLES_VERSION = 2
 TRAINING_SET_VERSION = 2

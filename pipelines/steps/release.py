@@ -267,7 +267,7 @@ def load(settings: Settings, domain_name: str, candidate_id: str) -> dict[str, A
     artifacts.path_of(settings, candidate.index_id)
     engine = Engine(settings, parts.engine_name(candidate.base_sha256))
     engine.ensure_loaded()
-    seconds = engine.probe(adapter, bool(candidate.policy.get("chat_template")))
+    seconds = engine.probe(adapter, parts.in_turns(candidate.policy))
     return {"engine": engine.name, "adapter": adapter, "probe_ms": round(seconds * 1000, 1)}
 
 

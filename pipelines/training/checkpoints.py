@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.errors import RatchetError
-from pipelines.manifest import canonical, sha256_file
+from pipelines.manifest import sha256_file
+from pipelines.writing import canonical
 
 log = logging.getLogger("ratchet.training")
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 import zlib
 from collections import Counter
@@ -23,6 +22,7 @@ from pipelines.config import QuestionRule
 from pipelines.corpus.documents import Document
 from pipelines.manifest import sha256
 from pipelines.training.prompt import flatten
+from pipelines.writing import write_json
 
 VERSION = 1
 """Raise when the same documents would give another profile."""
@@ -85,9 +85,7 @@ def cached(folder: Path, content: str, rules: Sequence[QuestionRule], make: Prof
         return Profile({int(bucket): count for bucket, count in kept["words"].items()}, kept["shapes"])
     if make is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-        temporary.write_text(json.dumps(asdict(make)), encoding="utf-8")
-        temporary.rename(path)
+        write_json(path, asdict(make))
     return make
 
 

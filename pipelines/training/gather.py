@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -17,6 +16,7 @@ from pipelines.training import examples, pairs, people, structure
 from pipelines.training.example import Example
 from pipelines.training.prompt import flatten
 from pipelines.training.split import Split, split
+from pipelines.writing import write_text
 
 HELD_OUT = "held_out.parquet"
 LEFT_OUT = "left_out.jsonl"
@@ -109,6 +109,4 @@ def _list(parts: Split, kept_away: dict[str, str], sorted_out: people.Sorted, pa
     rows = [{"document": key, "why": why} for key, why in sorted(kept_away.items()) if key not in parts.evaluation]
     rows += [{"example": name, "why": f"suspended: {why}"} for name, why in sorted(sorted_out.suspended.items())]
     rows += [{"example": name, "why": why} for name, why in sorted(sorted_out.barred.items())]
-    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    temporary.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    temporary.rename(path)
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

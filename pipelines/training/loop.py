@@ -22,7 +22,8 @@ from pipelines.manifest import sha256, sha256_file, sha256_folder
 from pipelines.recipe_config import deepspeed_config
 from pipelines.training import base_model, builds, checkpoints, deepspeed, methods, preflight, probe, progress, schedule, snapshot, watch
 from pipelines.training.job import Job, TrainingFacts
-from pipelines.training.training_set import HELD_OUT, IGNORED, TENSORS, SetFacts, facts_of, write_json
+from pipelines.training.training_set import HELD_OUT, IGNORED, TENSORS, SetFacts, facts_of
+from pipelines.writing import write_json
 
 VERSION = 2
 """Raise when the same training set and recipe would be trained otherwise."""

@@ -11,7 +11,8 @@ from typing import Any
 from pipelines.config import PROJECT, Recipe
 from pipelines.errors import BadInput
 from pipelines.manifest import sha256, sha256_file
-from pipelines.training.training_set import IGNORED, write_json
+from pipelines.training.training_set import IGNORED
+from pipelines.writing import write_json
 
 WEIGHTS = "adapter_model.safetensors"
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pipelines.config import Recipe
 from pipelines.recipe_config import Precision
 from pipelines.training import methods
-from pipelines.training.training_set import write_json
+from pipelines.writing import write_json
 
 LAYERS = 2
 REPEATS = 3

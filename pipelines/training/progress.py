@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pipelines.training.training_set import write_json
+from pipelines.writing import write_json
 
 FILE = "progress.json"
 

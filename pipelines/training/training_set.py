@@ -22,13 +22,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipelines.config import Recipe
 from pipelines.errors import BadInput
 from pipelines.manifest import sha256
-from pipelines.manifest import write_json as write_json
 from pipelines.training import base_model, chat, packing
 from pipelines.training import tokens as keeping
 from pipelines.training.example import Example, among, dataset
 from pipelines.training.packing import IGNORED as IGNORED
 from pipelines.training.prompt import Prompt
 from pipelines.training.tokens import Cache, Tokens
+from pipelines.writing import write_json
 
 VERSION = 2
 """Raise when the same examples would give other tensors."""

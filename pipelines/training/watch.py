@@ -15,7 +15,7 @@ from pathlib import Path
 from pipelines import errors
 from pipelines.config import Recipe
 from pipelines.errors import BadInput, RatchetError, Stalled
-from pipelines.training.training_set import write_json
+from pipelines.writing import write_json
 
 FAULT = "fault.json"
 STOP = "stop"

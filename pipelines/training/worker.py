@@ -25,7 +25,8 @@ from pipelines.training.job import Job as Job
 from pipelines.training.job import TrainingFacts as TrainingFacts
 from pipelines.training.job import facts_of_adapter as facts_of_adapter
 from pipelines.training.loop import run as run
-from pipelines.training.training_set import OFFLINE, write_json
+from pipelines.training.training_set import OFFLINE
+from pipelines.writing import write_json
 
 LOG = "train.log"
 

@@ -25,7 +25,8 @@ from typing import Any
 
 from pipelines.config import PROJECT, Recipe
 from pipelines.training import preflight, worker
-from pipelines.training.training_set import IGNORED, TENSORS, SetFacts, write_json
+from pipelines.training.training_set import IGNORED, TENSORS, SetFacts
+from pipelines.writing import write_json
 
 LLAMA_8B = {
     "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8,

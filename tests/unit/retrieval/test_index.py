@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import time
 import xml.etree.ElementTree as ElementTree
 from concurrent.futures import ThreadPoolExecutor
@@ -9,14 +8,12 @@ from typing import Any
 
 import pytest
 
-from pipelines.config import PROJECT, DomainConfig
+from pipelines.config import DomainConfig
 from pipelines.corpus.documents import Document, document
 from pipelines.errors import BadInput, ConfigError, NotFound
 from pipelines.manifest import sha256_folder
 from pipelines.retrieval import embed
 from pipelines.retrieval.index import Index, _fuse, build
-
-SHARED = Path(os.environ.get("RATCHET_SHARED_DATA", PROJECT.parent / "shared" / "data"))
 
 
 def domain(**retrieval: Any) -> DomainConfig:
@@ -153,11 +150,8 @@ def test_altered_weights_unknown_models_and_missing_indexes_are_named(tmp_path: 
 
 @pytest.mark.shared
 @pytest.mark.slow
-def test_real_regulation_m_thresholds(tmp_path: Path) -> None:
-    path = SHARED / "cfpb_regulations" / "regulation" / "1013" / "2017-24411.xml"
-    if not path.is_file():
-        pytest.skip(f"no public data at {SHARED}")
-    build(_paragraphs(path), domain(), tmp_path)
+def test_real_regulation_m_thresholds(shared_data: Path, tmp_path: Path) -> None:
+    build(_paragraphs(shared_data / "cfpb_regulations" / "regulation" / "1013" / "2017-24411.xml"), domain(), tmp_path)
     index = Index(tmp_path)
     for year in range(2012, 2019):
         found = index.search(f"What is the exempt consumer lease threshold in {year}?", as_of="2018-06-01", k=1)[0]

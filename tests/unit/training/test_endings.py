@@ -17,7 +17,8 @@ import pytest
 
 from pipelines.errors import BadInput, Interrupted, RatchetError
 from pipelines.training import loop, progress, schedule, watch, worker
-from pipelines.training.training_set import HELD_OUT, write_json
+from pipelines.training.training_set import HELD_OUT
+from pipelines.writing import write_json
 
 from .conftest import MakeJob
 

@@ -12,6 +12,7 @@ import pytest
 
 from pipelines.errors import BadInput, Interrupted, Stalled
 from pipelines.training import builds, progress
+from pipelines.writing import write_json
 
 from .conftest import MakeJob
 from .test_deepspeed import train
@@ -67,7 +68,7 @@ def test_more_ranks_than_sequences(job: MakeJob) -> None:
     few = asked.training_set / "sequences.safetensors"
     from safetensors.numpy import load_file, save_file
 
-    from pipelines.training.training_set import facts_of, write_json
+    from pipelines.training.training_set import facts_of
 
     facts = facts_of(asked.training_set).model_copy(update={"sequences": 2})
     save_file({name: tensor[:2] for name, tensor in load_file(few).items()}, few)

@@ -19,8 +19,8 @@ from free_ports import free_port
 from pipelines.config import PROJECT, Ports, Recipe, Settings
 from pipelines.errors import NotFound, Unavailable
 from pipelines.training import tracking
-from pipelines.training.training_set import write_json
 from pipelines.training.worker import TrainingFacts
+from pipelines.writing import write_json
 
 STEP = "5" * 64
 
