@@ -18,6 +18,8 @@ from pipelines.errors import ArrivalRefused
 from pipelines.intake import contract
 from pipelines.intake.records import RawRecord
 
+pytestmark = pytest.mark.slow
+
 COUNT, LENGTH = 96, 200_000
 """Near twenty million characters; a batch is set to a hundred thousand: one text."""
 MOST = 5_000_000

@@ -25,6 +25,8 @@ from pipelines.steps import erase as erasing
 from pipelines.steps import ingest, plan, publish, release
 from pipelines.training import tokens
 
+pytestmark = pytest.mark.slow
+
 ANN, BOB = "Annabel Quistgaard", "Roberto Vantongeren"
 
 
