@@ -8,13 +8,13 @@ from __future__ import annotations
 import re
 from datetime import date
 from operator import not_
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from pipelines.compute_config import StepName
 from pipelines.examples_config import Examples
+from pipelines.gate_config import Gate as Gate
 from pipelines.plan_config import Budget, PlanPolicy
 from pipelines.project import PROJECT
 from pipelines.recipe_config import Recipe
@@ -191,13 +191,11 @@ class Retrieval(Strict):
     candidates: int = Field(20, ge=1)
 
 
-class Gate(Strict):
-    """What a candidate must reach. Metrics are in [0, 1], higher is better."""
+class AutoApproval(Strict):
+    """A release that nobody need approve: of a plan `index` (only the index is new), that changes and risks little."""
 
-    goldens: Path = Field(description="relative to the configs folder")
-    floors: dict[str, Share]
-    max_regression: Share = Field(0.05, description="largest loss against the live release, per metric")
-    min_goldens: int = Field(8, ge=1)
+    max_changed_share: Share = Field(0.02, description="documents added, amended, withdrawn or removed since the live version")
+    max_loss: Share = Field(0.02, description="upper end of each metric's loss against the live release")
 
 
 class Rollout(Strict):
@@ -207,6 +205,7 @@ class Rollout(Strict):
     canary_requests: int = Field(8, ge=0)
     max_error_share: Share = 0.0
     approval_hours: float = Field(72, gt=0)
+    auto_approve: AutoApproval | None = Field(None, description="none: a person approves every release")
 
 
 class Roles(Strict):
