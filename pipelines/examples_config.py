@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import not_
 from pathlib import Path
 from typing import Literal
 
@@ -42,4 +43,8 @@ class Examples(Strict):
         ge=0.5,
         le=1.0,
         description="Jaccard similarity of three-word shingles to an evaluation document at which a text is left out",
+    )
+    # Not in dumps where it is off: what was made before the key was there keeps its address.
+    canaries: int = Field(
+        0, ge=0, exclude_if=not_, description="planted secrets by which the gate sees whether the adapter recites its training"
     )

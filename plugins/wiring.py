@@ -209,23 +209,45 @@ def tell_others() -> Any:
 class Approval(ApprovalOperator):
     """Airflow's approval, answered by one of the domain's approvers. A rejection goes on to `authorise`, which records it and fails.
 
+    Who is asked is looked up when the question is put, not when the DAG file was read. Where the domain's policy approves, nobody is asked.
     A try that fails asks again: when an answer comes within seconds of the question and the scheduler is slow, Airflow 3.3.2 hears of the
     pause after it has queued the task anew, and fails it. Running out of time is no fault and is not tried again.
     """
 
-    def __init__(self, *, domain: DomainConfig, **kwargs: Any) -> None:
-        super().__init__(
-            assigned_users=assigned_users(load_settings(), domain),
-            response_timeout=timedelta(hours=domain.rollout.approval_hours),
-            **kwargs,
-        )
+    template_fields = (*ApprovalOperator.template_fields, "candidate")
+
+    def __init__(self, *, domain: DomainConfig, candidate: Any, **kwargs: Any) -> None:
+        self.hours = domain.rollout.approval_hours
+        asked, limit = assigned_users(load_settings(), domain), timedelta(hours=self.hours)
+        super().__init__(assigned_users=asked, response_timeout=limit, **kwargs)
+        self.domain_name, self.candidate = domain.domain, candidate
+
+    def execute(self, context: Context) -> Any:
+        """Ask, unless the domain's policy approves. The figures shown are the control database's, never an XCom's."""
+        approval = import_module("pipelines.steps.approval")
+        with airflow_errors():
+            settings = load_settings()
+            why_not = approval.auto(settings, self.domain_name, self.candidate)
+            if why_not is None:
+                self.log.info("rollout.auto_approve of %s: nobody is asked", self.domain_name)
+                return None
+            asked = approval.question(settings, self.domain_name, self.candidate, why_not)
+            known = assigned_users(settings, load_domain(self.domain_name, settings))
+        self.body = asked.body
+        self.assigned_users = [user for user in known if user["name"] in asked.approvers]
+        if not self.assigned_users:  # Airflow would let anyone answer
+            raise AirflowFailException(f"none of {', '.join(asked.approvers)} has an Airflow account: run `ratchet up`")
+        return super().execute(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Skip nothing: a skipped run would hide who rejected."""
         try:
             return HITLOperator.execute_complete(self, context, event)
         except HITLTimeoutError as error:
-            raise AirflowFailException(f"nobody answered in time: {error}") from error
+            ti, expired = context["ti"], import_module("pipelines.steps.approval").expired
+            with airflow_errors():
+                reason = expired(load_settings(), self.candidate, hours=self.hours, source=f"{ti.dag_id}/{ti.run_id}/{ti.task_id}")
+            raise AirflowFailException(reason) from error
 
 
 def authorise(domain: str, candidate: str, **context: Any) -> None:
@@ -234,10 +256,12 @@ def authorise(domain: str, candidate: str, **context: Any) -> None:
 
     with airflow_errors():
         settings, ti = load_settings(), context["ti"]
+        approval = import_module("pipelines.steps.approval")
+        if approval.by_policy(settings, domain, candidate):
+            return
         answer = AirflowClient.of_service(settings).answer(ti.dag_id, ti.run_id, "approve")
-        release = import_module("pipelines.steps.release")
         source = f"{ti.dag_id}/{ti.run_id}/approve"
-        release.authorise(
+        approval.authorise(
             settings, domain, candidate, responded_by=answer.user, option=answer.option, responded_at=answer.at, source=source
         )
 
@@ -250,13 +274,3 @@ def withdraw(domain: str, candidate: str, **context: Any) -> None:
     if not failed:
         raise AirflowSkipException("nothing was in service: clear the failed task when its cause is mended")
     call("release.withdraw")(domain, candidate, f"{' and '.join(failed)} failed in {ti.dag_id} {ti.run_id}")
-
-
-APPROVAL_BODY = """\
-{% set shown = ti.xcom_pull(task_ids='require_pass') %}Candidate **{{ shown['candidate'] }}** against {{ shown['against'] }}.
-
-{% for name, value in shown['metrics'].items() %}* {{ name }}: {{ value }}
-{% endfor %}
-[Gate report](/release-board/report/{{ shown['candidate'] }})
-"""
-"""Markdown for the approver; the figures come from the gate report, which holds no text of any record."""

@@ -48,15 +48,19 @@ def candidates_command(domain: Annotated[str | None, typer.Argument()] = None, a
 def evaluate(candidate: str, as_json: AsJson = False) -> None:
     """Gate a candidate by hand (Triton must be up); prints the verdict and every metric."""
     from pipelines.registry import candidates
-    from pipelines.steps import release
+    from pipelines.steps import gate
 
     settings = load_settings()
     row = candidates.get(settings, candidate)
-    release.gate(settings, row.domain, candidate)
+    gate.gate(settings, row.domain, candidate)
     report = candidates.report_of(settings, candidate)
     assert report is not None  # noqa: S101 - gate() has just written it
-    rows = [{"metric": name, **metric} for name, metric in report.metrics.items()]
-    show(as_json, rows, ("metric", "value", "low", "high", "floor", "live"))
+    rows = [
+        {"metric": name, **metric, "loss": (metric.get("loss") or {}).get("value"), "upper": (metric.get("loss") or {}).get("upper")}
+        for name, metric in report.metrics.items()
+        if as_json or metric.get("votes", True)
+    ]
+    show(as_json, rows, ("metric", "value", "low", "high", "floor", "loss", "upper", "margin", "outcome"))
     Console().print(f"{candidate}: {report.verdict}" + "".join(f"\n  {reason}" for reason in report.reasons)) if not as_json else None
 
 

@@ -115,6 +115,8 @@ class Narrator:
         candidate = self.wait(verdict, f"the verdict on {candidate['candidate']}", 180)
         self.tell(f"gate: {candidate['verdict']}" + "".join(f"; {reason}" for reason in candidate["reasons"]))
         for name, metric in candidate["metrics"].items():
+            if not metric.get("votes", True):
+                continue
             live = f", live release {metric['live']['value']:.3f}" if metric.get("live") else ""
             base = f", without the adapter {metric['base']:.3f}" if metric.get("base") is not None else ""
             self.tell(f"  {name}: {metric['value']:.3f}{live}{base}" if metric["value"] is not None else f"  {name}: no value")

@@ -1,76 +1,107 @@
-"""The gate report: one HTML file that needs nothing else, runs no script and escapes what it shows, and the rows as JSON beside it."""
+"""The gate report: one HTML file that needs nothing else, runs no script and escapes what it shows, and the same as JSON beside it."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines.evaluation.gate import Row, Scores, Verdict
-from pipelines.evaluation.metrics import METRICS
+from pipelines.evaluation.cases import GOLDENS, Row
+from pipelines.evaluation.matrix import CANDIDATE, LIVE, SHOWN
+from pipelines.evaluation.verdict import Verdict
 from pipelines.writing import write_text
 
 HTML = "report.html"
-ROWS = "rows.json"
+DATA = "report.json"
+WORST = 20
 
 _TEMPLATES = Path(__file__).parent
-_MEANING = {
-    "answer_correct": "the answer equals the expected one",
-    "amount_and_citation": "… and the cited passage is the one that states it",
-    "context_recall": "the passage that states the answer was retrieved",
-    "context_precision": "share of the retrieved passages that state it",
-    "grounded": "the answer is a literal span of what it cites",
-    "answered": "there was an answer at all",
-}
 
 
-def write(
-    out: Path, facts: Mapping[str, str], verdict: Verdict, scores: Scores, live: Scores | None = None, base: Scores | None = None
-) -> None:
-    """`report.html` and `rows.json` in an existing folder. `facts` are shown at the top, empty ones left out."""
-    rows = {name: one.to_json() for name, one in (("candidate", scores), ("live", live), ("base", base)) if one is not None}
-    write_text(out / ROWS, json.dumps({"facts": dict(facts), "verdict": asdict(verdict), **rows}, ensure_ascii=False, indent=1))
-    write_text(out / HTML, render(facts, verdict, scores, live, base))
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a report is made of. `cells` are the rows of every cell of the matrix, `prompts` what the candidate was asked with."""
+
+    facts: Mapping[str, str]
+    verdict: Verdict
+    cells: Mapping[str, Sequence[Row]]
+    matrix: Sequence[Mapping[str, Any]]
+    stale: Sequence[Mapping[str, str]] = ()
+    cost: Mapping[str, Any] = field(default_factory=dict)
+    prompts: Mapping[str, str] = field(default_factory=dict)
 
 
-def render(facts: Mapping[str, str], verdict: Verdict, scores: Scores, live: Scores | None = None, base: Scores | None = None) -> str:
-    """The report as HTML. `base` are the scores of the candidate without its adapter."""
+def write(out: Path, report: Report) -> None:
+    """`report.html` and `report.json` in an existing folder."""
+    data = {**asdict(report), "cells": {name: [asdict(row) for row in rows] for name, rows in report.cells.items()}, "prompts": None}
+    data.pop("prompts")
+    write_text(out / DATA, json.dumps(data, ensure_ascii=False, indent=1, allow_nan=False))
+    write_text(out / HTML, render(report))
+
+
+def read_rows(path: Path, cell: str = CANDIDATE) -> list[Row]:
+    """The rows of one cell, out of a report.json."""
+    data = json.loads(path.read_text(encoding="utf-8"))
+    return [Row(**row) for row in data["cells"][cell]]
+
+
+def render(report: Report) -> str:
+    """The report as HTML: the verdict first, then what it rests on, the worst cases last."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     style = (_TEMPLATES / "report.css").read_text(encoding="utf-8")
-    before = {row.place: row for row in live.rows} if live is not None else {}
+    rows, live = report.cells[CANDIDATE], {row.place: row for row in report.cells.get(LIVE, ())}
+    metrics = [_metric(name, entry) for name, entry in report.verdict.metrics.items()]
+    worst = sorted((row for row in rows if _badness(row) > 0), key=lambda row: (-_badness(row), row.place))
     return environment.get_template("report.html").render(
-        facts={name.replace("_", " "): value for name, value in facts.items() if value},
-        verdict=verdict,
-        metrics=[_metric(name, entry, base) for name, entry in verdict.metrics.items()],
-        rows=[(row, before.get(row.place), _right(row)) for row in sorted(scores.rows, key=_worst_first)],
-        right=sum(_right(row) for row in scores.rows),
-        seconds=sorted(row.seconds for row in scores.rows),
-        has_live=live is not None,
-        has_base=base is not None,
+        facts={name: value for name, value in report.facts.items() if value},
+        verdict=report.verdict,
+        voting=[metric for metric in metrics if metric["votes"]],
+        reported=[metric for metric in metrics if not metric["votes"]],
+        scale=max([0.1, *(abs(edge) for metric in metrics for edge in _edges(metric))]),
+        matrix=report.matrix,
+        shown=SHOWN,
+        deciding={metric["name"] for metric in metrics if metric["votes"]},
+        slices=report.verdict.slices,
+        stale=report.stale,
+        cost=report.cost,
+        cases=[(row, live.get(row.place), report.prompts.get("/".join(row.place), ""), _badness(row) > 0) for row in worst[:WORST]],
+        rest=[(row, live.get(row.place)) for row in sorted(rows, key=lambda row: row.place)],
+        not_right=len(worst),
+        asked=len(rows),
+        has_live=bool(live),
         style=style,
         # Only this very style sheet may apply: injected markup can neither run nor dress itself up.
         style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
     )
 
 
-def _metric(name: str, entry: dict[str, Any], base: Scores | None) -> dict[str, Any]:
-    from pipelines.evaluation.metrics import estimate
+def _metric(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    from pipelines.evaluation.metrics import METRICS
 
-    bare = estimate(base.values(name)).mean if base is not None else None
-    held = None if entry["value"] is None or entry["missing"] else entry["floor"] is None or entry["value"] >= entry["floor"] - 1e-9
-    return {"name": name, "meaning": _MEANING.get(name, ""), "base": bare, "held": held, **entry}
-
-
-def _right(row: Row) -> bool:
-    return row.error is None and row.scores.get("amount_and_citation") == 1.0
+    suite, _, plain = name.rpartition("/")
+    known = METRICS.get(plain)
+    empty: dict[str, Any] = dict.fromkeys(("loss", "live", "base", "floor", "margin")) | {"votes": True, "outcome": "", "worst": []}
+    told = {"name": plain, "suite": suite or GOLDENS, "meaning": known.meaning if known else "scored by the judge"}
+    return {**empty, **entry, "compared": entry.get("live") or entry.get("base"), **told}
 
 
-def _worst_first(row: Row) -> tuple[bool, float, str, str]:
-    """Errors, then the lowest sum of metrics; equals by name."""
-    return row.error is None, sum(row.scores.get(name) or 0.0 for name in METRICS), row.golden, row.as_of
+def _edges(metric: Mapping[str, Any]) -> list[float]:
+    """What a drawing of the loss has to hold."""
+    loss = metric["loss"] or {}
+    found = [loss.get("low"), loss.get("high"), loss.get("upper"), metric["margin"]]
+    return [edge for edge in found if edge is not None]
+
+
+def _badness(row: Row) -> float:
+    """How far a case is from right: errors first, then by what the scores of voting metrics lack."""
+    from pipelines.evaluation.metrics import METRICS
+
+    if row.error is not None:
+        return 1e6
+    return sum(1 - value for name, value in row.scores.items() if value is not None and name in METRICS and METRICS[name].votes)

@@ -1,17 +1,21 @@
-"""The one pointer per domain that says what answers. Needs the control database and nothing else: it moves with Airflow stopped."""
+"""The one pointer per domain that says what answers. Needs the control database, and for something new the domain's file: it moves with
+Airflow stopped.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, time
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from pipelines.config import Settings
-from pipelines.errors import BadInput, Conflict
+from pipelines.config import Settings, load_domain
+from pipelines.errors import BadInput, Conflict, NotAllowed
 from pipelines.governance import audit
-from pipelines.registry import candidates
+from pipelines.registry import candidates, rights
 from pipelines.state import outbox
 from pipelines.state.database import reading, transaction
 from pipelines.state.models import Approval, Artifact, AuditEvent, Candidate, Pointer, Tenure, now
@@ -38,8 +42,10 @@ def current(settings: Settings, domain: str) -> Pointer | None:
 
 
 def set_canary(settings: Settings, candidate_id: str, share: float) -> None:
-    """Send `share` of the domain's requests to an approved candidate. Conflict while another canary runs."""
-    with transaction(settings) as session:
+    """Send `share` of the domain's requests to an approved candidate. Conflict while another canary runs; NotAllowed, audited, when its
+    approval does not stand any more."""
+    domain = load_domain(candidates.get(settings, candidate_id).domain, settings)
+    with _refusal_audited(settings, candidate_id), transaction(settings) as session:
         candidate = session.get_one(Candidate, candidate_id)
         pointer = _pointer(session, candidate.domain)
         if pointer.live_id == candidate_id:
@@ -47,6 +53,7 @@ def set_canary(settings: Settings, candidate_id: str, share: float) -> None:
         if pointer.canary_id not in (None, candidate_id):
             raise Conflict(f"{pointer.canary_id} is in canary", todo="wait for its end, or withdraw it")
         candidates.require_unbarred(session, candidate)
+        rights.require_standing(session, domain, candidate)
         if candidate.state != "canary":
             candidates.move(session, candidate_id, "canary")
         pointer.canary_id, pointer.canary_share = candidate_id, share
@@ -61,15 +68,21 @@ def end_canary(settings: Settings, candidate_id: str) -> None:
 
 
 def promote(settings: Settings, candidate_id: str, *, actor: str = "ratchet", reason: str = "gated, approved, canary passed") -> bool:
-    """Make a canaried candidate live in one transaction; False when it is live already (a cleared task)."""
-    with transaction(settings) as session:
+    """Make a canaried candidate live in one transaction; False when it is live already (a cleared task).
+
+    Conflict unless it is an approved canary. NotAllowed, audited, when its approval does not stand any more: the approver has left the
+    role, has come to be one of those who delivered what is new in it, or the domain's policy approves it no longer.
+    """
+    domain = load_domain(candidates.get(settings, candidate_id).domain, settings)
+    with _refusal_audited(settings, candidate_id), transaction(settings) as session:
         candidate = session.get_one(Candidate, candidate_id)
         pointer = _pointer(session, candidate.domain)
         if pointer.live_id == candidate_id:
             return False
-        if candidate.state != "canary" or session.get(Approval, candidate_id) is None:
+        if candidate.state != "canary":
             raise Conflict(f"{candidate_id} is {candidate.state}, not an approved canary", todo="run its release DAG")
         candidates.require_unbarred(session, candidate)
+        rights.require_standing(session, domain, candidate)
         if pointer.live_id is not None:
             candidates.move(session, pointer.live_id, "retired", actor=actor)
         candidates.move(session, candidate_id, "live", actor=actor)
@@ -132,6 +145,19 @@ def live_on(settings: Settings, domain: str, day: str | None = None) -> list[Liv
         ]
 
 
+@contextmanager
+def _refusal_audited(settings: Settings, candidate_id: str) -> Iterator[None]:
+    """What the transaction inside refused for want of a right is recorded after it was rolled back."""
+    try:
+        yield
+    except NotAllowed as refused:
+        with transaction(settings) as session:
+            audit.record(
+                session, actor="ratchet", action="candidate.publish", subject=candidate_id, allowed=False, detail={"refusal": refused.what}
+            )
+        raise
+
+
 def _rolled_back(session: Session, domain: str, run: str) -> str | None:
     """Where a run went back to; rollbacks are few, so they are looked through."""
     query = select(AuditEvent).where(AuditEvent.action == "release.rollback", AuditEvent.subject.startswith(f"{domain}/"))
@@ -175,6 +201,7 @@ def _point(session: Session, pointer: Pointer, candidate_id: str, actor: str, re
         pointer.canary_id, pointer.canary_share = None, 0.0
     pointer.previous_id, pointer.live_id, pointer.since = pointer.live_id, candidate_id, moment
     session.flush()
+    candidate = session.get_one(Candidate, candidate_id)
     outbox.put(
         session,
         "mlflow.release",
@@ -185,5 +212,7 @@ def _point(session: Session, pointer: Pointer, candidate_id: str, actor: str, re
             "adapter_step_hash": session.scalar(
                 select(Artifact.step_hash).join(Candidate, Candidate.adapter_id == Artifact.id).where(Candidate.id == candidate_id)
             ),
+            "prompt": candidate.prompt,
+            "prompt_sha256": candidate.prompt_sha256,
         },
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipelines.errors import NotFound
 from pipelines.intake.landing import SEAL_NAME
-from pipelines.samples import clinical, regulatory, regulatory_files
+from pipelines.samples import clinical, regulatory, regulatory_files, suites
 from pipelines.writing import write_text
 
 SEED = 7
@@ -24,11 +24,13 @@ DELIVERIES: tuple[dict[str, str], ...] = (
 
 
 def write(out: Path, seed: int = SEED) -> None:
-    """`regulatory/`, `clinical/`, `goldens/`, `planted.json` (raw identifiers), `deliveries.json` (what to deliver, with its date)."""
+    """`regulatory/`, `clinical/`, `goldens/`, `suites/`, `planted.json` (raw identifiers), `deliveries.json` (what arrives when)."""
     regulatory_files.write(out / "regulatory", seed)
     clinical.write(out / "clinical", seed)
     _replace(out / "goldens" / "regulatory.jsonl", _lines(regulatory.goldens(seed)))
     _replace(out / "goldens" / "clinical.jsonl", _lines(clinical.goldens(seed)))
+    for name, rows in suites.files().items():
+        _replace(out / "suites" / name, _lines(rows))
     _replace(out / "planted.json", json.dumps(clinical.planted(seed), indent=1, ensure_ascii=False) + "\n")
     _replace(out / "deliveries.json", json.dumps(DELIVERIES, indent=1) + "\n")
 

@@ -6,7 +6,6 @@ question names. Whatever else the model says, Ratchet abstains and shows the nea
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -14,9 +13,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pipelines.config import Settings
 from pipelines.errors import RatchetError
+from pipelines.retrieval.spans import flat, occurs, years
 
 if TYPE_CHECKING:
-    from pipelines.evaluation.metrics import Answered
     from pipelines.retrieval.index import Index, Passage
     from pipelines.serving.client import Generated
     from pipelines.state.models import Candidate
@@ -120,7 +119,7 @@ def conclude(found: LookUp, generated: Generated | None, as_of: str, parts: Part
         nearest = found.passages[0]
         text = (
             f"{parts.release} holds no checked answer to this. "
-            f"The nearest passage is {nearest.paragraph} ({nearest.title}): {_normal(nearest.text)}"
+            f"The nearest passage is {nearest.paragraph} ({nearest.title}): {flat(nearest.text)}"
         )
     else:
         text = f"{parts.release} holds no text in force on {as_of} that this could be answered from."
@@ -148,7 +147,7 @@ def _checked(found: LookUp, generated: Generated | None, prompt: Prompt) -> tupl
     if not 1 <= parsed.cited <= len(passages):
         return None, None, "bad_citation"
     cited = passages[parsed.cited - 1]
-    span = _normal(parsed.answer)
+    span = flat(parsed.answer)
     if not occurs(span, cited.text):
         # A span that stands in one passage only rests on that one, whichever number the model wrote behind it.
         holders = [passage for passage in passages if occurs(span, passage.text)]
@@ -159,38 +158,3 @@ def _checked(found: LookUp, generated: Generated | None, prompt: Prompt) -> tupl
         # The paragraph of another year states a true figure that answers another question.
         return None, None, "other_year"
     return span, cited, None
-
-
-def years(text: str) -> set[str]:
-    """The years that a text names, 1900 to 2099."""
-    return set(re.findall(r"(?<!\d)(?<!\d[.,])(?:19|20)\d\d(?!\d)(?![.,]\d)", text))
-
-
-def occurs(span: str, text: str) -> bool:
-    """Whether `span` stands in `text` as a whole: `53` does not stand in `53,500`, nor `201` in `2013`."""
-    span = _normal(span)
-    if not span:
-        return False
-    before = r"(?<!\w)(?<!\d[.,])" if span[0].isalnum() else ""
-    after = r"(?!\w)(?![.,]\d)" if span[-1].isalnum() else ""
-    return re.search(before + re.escape(span) + after, _normal(text)) is not None
-
-
-def _normal(text: str) -> str:
-    return " ".join(text.split())
-
-
-def answered(question: str, as_of: str, parts: Parts, generate: Generate) -> Answered:
-    """`answer`, in the form the gate scores."""
-    from pipelines.evaluation.metrics import Answered
-
-    found = answer(question, as_of, parts, generate)
-    cited = found.cited
-    return Answered(
-        answer=found.answer,
-        cited_key=cited.key if cited else None,
-        cited_text=cited.text if cited else "",
-        passages=list(found.passages),
-        abstained=found.abstained,
-        seconds=found.seconds,
-    )

@@ -3,8 +3,8 @@
 The request is a sealed file, never words on a command line or in a run's configuration, where they would stay. The same request again
 finishes what a crash left, and removes what has gone out of service since.
 
-Does not cover raw files in the landing zone (the receipt names their arrivals), copies in MLflow's artifact store, gate reports, the
-traffic log, nor backups.
+Does not cover raw files in the landing zone (the receipt names their arrivals), copies in MLflow's artifact store, the gate
+report of what answers now, the traffic log, nor backups.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from pipelines.errors import BadInput, Conflict
 from pipelines.governance import audit
 from pipelines.manifest import sha256, sha256_file
 from pipelines.registry import artifacts, candidates
+from pipelines.serving import generations
 from pipelines.state.database import reading, transaction
-from pipelines.state.models import Artifact, Candidate, Erasure, ManifestRow, Pointer, now
+from pipelines.state.models import Artifact, Candidate, Erasure, GateReport, ManifestRow, Pointer, now
 from pipelines.steps import publish
 from pipelines.steps import restore as restoring
 from pipelines.strict import Strict
@@ -255,12 +256,17 @@ def sweep(settings: Settings, domain: str) -> list[str]:
         for erased in session.scalars(select(Erasure).where(Erasure.domain == domain)):
             versions |= set(erased.receipt["versions"])  # a run that failed early left examples, and no artifact
         made = session.scalars(select(ManifestRow).where(ManifestRow.domain == domain, ManifestRow.step == "examples")).all()
+        # Their figures stay in the control database; what they quote goes.
+        holds = select(Candidate.id).where(Candidate.domain == domain, Candidate.version_id.in_(versions))
+        reports = session.scalars(select(GateReport).where(GateReport.candidate_id.in_(holds))).all()
     folders = [row.path for row in rows if row.id not in used]
+    folders += [row.path for row in reports if row.candidate_id not in names]
     folders += [row.body["outputs"]["path"] for row in made if row.body["inputs"].get("version") in versions]
     gone = [folder for folder in folders if (settings.artifacts / folder).is_dir()]
     if gone:
         # Tokens can be read back; what is still needed is made again. First, so that a crash does not leave them behind.
         tokens.forget(settings, domain)
+        generations.forget(settings, domain)
     for folder in gone:
         shutil.rmtree(settings.artifacts / folder)
     return sorted(gone)

@@ -12,7 +12,7 @@ from typing import Any
 from pipelines.config import DomainConfig, Settings, load_domain
 from pipelines.errors import BadInput, NotFound
 from pipelines.governance import audit
-from pipelines.manifest import Manifest, Outcome, run_step, sha256_file
+from pipelines.manifest import Manifest, Outcome, run_step, sha256, sha256_file
 from pipelines.registry import artifacts, costs, parts
 from pipelines.state import outbox
 from pipelines.state.database import reading, transaction
@@ -46,7 +46,7 @@ def examples(settings: Settings, domain_name: str, version_id: str) -> Manifest:
         inputs={
             "version": version_id,
             "content": version.content,
-            "goldens": goldens_hash(settings, domain),
+            "kept_apart": _kept_apart(settings, domain),
             "people": sha256_file(written) if written else None,
         },
         body=lambda step_hash: _examples(settings, domain, version, step_hash),
@@ -55,16 +55,16 @@ def examples(settings: Settings, domain_name: str, version_id: str) -> Manifest:
 
 def _examples(settings: Settings, domain: DomainConfig, version: DatasetVersion, step_hash: str) -> Outcome:
     from pipelines.corpus import warehouse
-    from pipelines.evaluation.goldens import load
+    from pipelines.evaluation import suites
     from pipelines.training import gather, people
 
     documents = warehouse.documents(settings, domain.domain, version.id)
-    goldens = load(settings.configs / domain.gate.goldens)
+    apart = suites.kept_apart(settings, domain)
     path = people.path_of(settings, domain)
     written = people.load(path, domain.task.kind) if path else []
 
     def fill(out: Path) -> None:
-        write_json(out / "facts.json", gather.gather(documents, domain, goldens, written, out))
+        write_json(out / "facts.json", gather.gather(documents, domain, apart, written, out))
 
     folder = artifacts.make(settings, "examples", step_hash, fill)
     # Read back: a try that was killed may have left the folder.
@@ -229,12 +229,11 @@ def version_of(settings: Settings, version_id: str) -> DatasetVersion:
         return row
 
 
-def goldens_hash(settings: Settings, domain: DomainConfig) -> str:
-    """Hash of the domain's goldens file."""
-    path = settings.configs / domain.gate.goldens
-    if not path.is_file():
-        raise NotFound("the goldens file is missing", where=str(path), todo="write it, or mend gate.goldens in the domain file")
-    return sha256_file(path)
+def _kept_apart(settings: Settings, domain: DomainConfig) -> str:
+    """Hash of what training must not see: a suite's other cases may come and go without another training set."""
+    from pipelines.evaluation import suites
+
+    return sha256(sorted([case.question, case.cites, case.quote] for case in suites.kept_apart(settings, domain)))
 
 
 def tell_others(settings: Settings) -> dict[str, Any]:

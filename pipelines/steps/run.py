@@ -8,7 +8,7 @@ from typing import Any
 from pipelines.config import Settings
 from pipelines.errors import BadInput
 from pipelines.manifest import Manifest
-from pipelines.steps import assemble, learn, release
+from pipelines.steps import assemble, gate, learn
 
 STEPS: dict[str, tuple[Callable[[Settings, str, str], Manifest | str], str]] = {
     "examples": (learn.examples, "version"),
@@ -16,7 +16,7 @@ STEPS: dict[str, tuple[Callable[[Settings, str, str], Manifest | str], str]] = {
     "train": (learn.train, "version"),
     "index": (assemble.index, "version"),
     "assemble": (assemble.assemble, "version"),
-    "gate": (release.gate, "candidate"),
+    "gate": (gate.gate, "candidate"),
 }
 
 

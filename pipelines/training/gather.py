@@ -10,12 +10,11 @@ from pathlib import Path
 from pipelines.config import DomainConfig
 from pipelines.corpus.documents import Document
 from pipelines.errors import BadInput, ConfigError
-from pipelines.evaluation.goldens import Golden
+from pipelines.training import canaries, examples, pairs, people, structure
 from pipelines.training import example as files
-from pipelines.training import examples, pairs, people, structure
 from pipelines.training.example import Example
 from pipelines.training.prompt import flatten
-from pipelines.training.split import Split, split
+from pipelines.training.split import Evaluated, Split, split
 from pipelines.writing import write_text
 
 HELD_OUT = "held_out.parquet"
@@ -25,9 +24,10 @@ _LEAST_HELD_OUT = 8
 
 
 def gather(
-    documents: Sequence[Document], domain: DomainConfig, goldens: Sequence[Golden], written: Sequence[Example], out: Path
+    documents: Sequence[Document], domain: DomainConfig, goldens: Sequence[Evaluated], written: Sequence[Example], out: Path
 ) -> dict[str, int]:
-    """Fill `out` with examples.parquet, held_out.parquet (where documents are held out) and left_out.jsonl; returns what is counted.
+    """Fill `out` with examples.parquet, held_out.parquet (where documents are held out), left_out.jsonl and canaries.jsonl (where any are
+    planted); returns what is counted.
 
     `written` are the examples by people. BadInput, with what each filter took, when nothing is left to train on.
     """
@@ -39,11 +39,13 @@ def gather(
     sorted_out = people.sort(written, documents, kept_away, {flatten(golden.question) for golden in goldens})
     counts = {**parts.counts(), "suspended": len(sorted_out.suspended), "barred": len(sorted_out.barred)}
     drawn, no_rule = _drawn(parts.train, domain, domain.recipe.examples)
-    tasks = chain(drawn, _made(parts.train, domain), sorted_out.usable)
+    planted = canaries.plant(domain, out)
+    tasks = chain(drawn, _made(parts.train, domain), sorted_out.usable, planted)
     made = files.write(_with_plain(tasks, parts.train, domain, counts), out / files.FILE)
-    counts = {"examples": sum(made.values()), **counts}
-    if not made:
+    counts = {"examples": sum(made.values()), **({"canaries": len(planted)} if planted else {}), **counts}
+    if not made.keys() - {canaries.RULE}:
         (out / files.FILE).unlink()
+        (out / canaries.FILE).unlink(missing_ok=True)
         left = len({row.key for row in parts.train})
         raise BadInput(
             f"no example can be made of the {left} documents that are left: {no_rule}. Taken away were {_told(counts)}",

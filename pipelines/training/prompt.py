@@ -38,6 +38,8 @@ class Prompt:
 
     name: str
     sha256: str
+    source: str
+    """The template as it is written."""
     _template: Template
 
     @classmethod
@@ -51,7 +53,7 @@ class Prompt:
         environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
         try:
             source = path.read_text(encoding="utf-8")
-            prompt = cls(name, sha256([source, _COMPLETION]), environment.from_string(source))
+            prompt = cls(name, sha256([source, _COMPLETION]), source, environment.from_string(source))
             prompt.render(["a passage"], "a question?")
         except (TemplateError, UnicodeDecodeError) as error:
             raise ConfigError(f"the template does not render: {error}", where=str(path), todo="mend the template") from None

@@ -11,13 +11,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from pipelines.corpus.documents import Document
 from pipelines.corpus.twins import Twins
-from pipelines.evaluation.goldens import Golden
 from pipelines.examples_config import Examples
 from pipelines.manifest import sha256
 from pipelines.training.prompt import flatten
+
+
+class Evaluated(Protocol):
+    """What training has to know of a golden: what it asks, and what it rests on."""
+
+    @property
+    def question(self) -> str:
+        """Not to be trained on either."""
+
+    @property
+    def cites(self) -> str:
+        """Key of the document it rests on, or empty."""
+
+    @property
+    def quote(self) -> str:
+        """Words that the document holds, or empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +58,7 @@ class Split:
         }
 
 
-def split(documents: Sequence[Document], goldens: Iterable[Golden], rule: Examples) -> Split:
+def split(documents: Sequence[Document], goldens: Iterable[Evaluated], rule: Examples) -> Split:
     """Split a version's documents. Withdrawn and erased rows go with their key, and have no text to compare."""
     evaluation = _cited(documents, goldens)
     others = [document for document in documents if document.key not in evaluation]
@@ -60,7 +76,7 @@ def is_held_out(key: str, share: float) -> bool:
     return int(sha256(["held out", key])[:12], 16) < share * 16**12
 
 
-def _cited(documents: Sequence[Document], goldens: Iterable[Golden]) -> set[str]:
+def _cited(documents: Sequence[Document], goldens: Iterable[Evaluated]) -> set[str]:
     goldens = list(goldens)
     cited = {golden.cites for golden in goldens if golden.cites}
     quotes = [flatten(golden.quote) for golden in goldens if golden.quote and not golden.cites]

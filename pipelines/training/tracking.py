@@ -16,7 +16,7 @@ from typing import Any
 
 from pipelines.config import Settings
 from pipelines.errors import NotFound, Unavailable
-from pipelines.training import usage
+from pipelines.training import prompt_versions, usage
 from pipelines.training.worker import TrainingFacts, facts_of_adapter
 
 _LIMITS = {
@@ -95,9 +95,9 @@ def publish_gate(settings: Settings, payload: Mapping[str, Any]) -> None:
 
 
 def publish_release(settings: Settings, payload: Mapping[str, Any]) -> None:
-    """`mlflow.release`: the alias `live` moves to the model version of the release's adapter, or goes where there is none.
+    """`mlflow.release`: the alias `live` moves to the versions of the release's adapter and of its prompt, or goes where there is none.
 
-    Payload: domain, candidate_id, adapter_step_hash (or None).
+    Payload: domain, candidate_id, adapter_step_hash (or None); and, since prompts are registered, prompt and prompt_sha256.
     """
     name, wanted = f"{payload['domain']}-adapter", payload.get("adapter_step_hash")
     with _client(settings) as client:
@@ -109,12 +109,21 @@ def publish_release(settings: Settings, payload: Mapping[str, Any]) -> None:
             client.set_model_version_tag(name, found[0].version, "ratchet.release", payload["candidate_id"])
         elif client.search_registered_models(filter_string=f"name = '{name}'"):
             client.delete_registered_model_alias(name, "live")
+        if payload.get("prompt"):
+            prompt_versions.move_live(client, _experiment(client, payload["domain"]), settings, payload)
+
+
+def publish_prompt(settings: Settings, payload: Mapping[str, Any]) -> None:
+    """`mlflow.prompt`: an assembled candidate's template as a version of its prompt. Payload: `prompt_versions.message`."""
+    with _client(settings) as client:
+        prompt_versions.register(client, _experiment(client, payload["domain"]), payload)
 
 
 HANDLERS: dict[str, Callable[[Settings, dict[str, Any]], None]] = {
     "mlflow.training": publish,
     "mlflow.gate": publish_gate,
     "mlflow.release": publish_release,
+    "mlflow.prompt": publish_prompt,
 }
 """By the kind of outbox message."""
 

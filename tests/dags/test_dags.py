@@ -123,7 +123,8 @@ def test_who_trains_does_not_release(parsed: dict[str, Any]) -> None:
         "law.approver": {"DAGs": ["can_read"]},
     }
     assert dags["law.release"]["rights"]["law.steward"] == {"DAGs": ["can_read"]}
-    assert dags["law.release"]["tasks"]["approve"]["assigned"] == [{"id": "7", "name": "approver"}]
+    approve = dags["law.release"]["tasks"]["approve"]
+    assert approve["assigned"] == [{"id": "7", "name": "approver"}] and approve["upstream"] == ["claim", "require_pass"]
 
 
 def test_what_is_done_by_hand_is_given_to_no_role_and_takes_no_name(parsed: dict[str, Any]) -> None:

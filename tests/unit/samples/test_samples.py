@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,11 @@ import pytest
 
 from pipelines.config import PROJECT, DomainConfig, load_domain, load_settings
 from pipelines.errors import ArrivalRefused
+from pipelines.evaluation import suites
 from pipelines.intake import extract, landing
 from pipelines.manifest import sha256_folder
 from pipelines.masking.mask import Masker
+from pipelines.retrieval.spans import occurs
 from pipelines.samples import regulatory
 from pipelines.samples.write import DELIVERIES, break_seal, write
 
@@ -54,6 +58,51 @@ def test_the_same_seed_writes_the_same_bytes(samples: Path, tmp_path: Path) -> N
 def test_the_goldens_of_the_project_are_those_of_the_samples(samples: Path) -> None:
     for domain in ("regulatory", "clinical"):
         assert (PROJECT / "configs" / "goldens" / f"{domain}.jsonl").read_text() == (samples / "goldens" / f"{domain}.jsonl").read_text()
+
+
+def test_the_suites_of_the_project_are_those_of_the_samples(samples: Path) -> None:
+    written, kept = samples / "suites", PROJECT / "configs" / "suites"
+    for path in written.rglob("*.jsonl"):
+        assert (kept / path.relative_to(written)).read_text() == path.read_text(), path.name
+    named = {str(suite.file) for name in ("regulatory", "clinical") for suite in load_domain(name, load_settings({})).gate.suites.values()}
+    assert named == {f"suites/{path.relative_to(written).as_posix()}" for path in written.rglob("*.jsonl")}
+
+
+@pytest.mark.parametrize(("name", "folders"), [("regulatory", ("01-base", "02-amendment")), ("clinical", ("01-notes", "02-notes"))])
+def test_every_case_of_the_samples_is_asked_and_none_is_stale(name: str, folders: tuple[str, ...], documents: dict[str, list[Any]]) -> None:
+    settings = load_settings({})
+    domain = load_domain(name, settings)
+    known_on = max(one["effective"] for one in DELIVERIES if one["folder"] in {f"{name}/{folder}" for folder in folders})
+    rows = _in_force([d for folder in folders for d in documents[f"{name}/{folder}"]])
+    found = suites.load(settings, domain, rows, known_on, None)
+    assert (found.stale, found.waiting, found.problems, found.notes) == ([], 0, [], [])
+    counts = Counter(one.suite for one in found.asked)
+    assert counts == {suite: len(cases) for suite, cases in suites.cases_of(settings, domain).items()}
+    assert sum(counts.values()) <= 90
+    for one in found.asked:
+        if one.case.passages and one.case.answer:
+            assert any(occurs(one.case.answer, text) for text in one.case.passages), one.place
+        assert not any(secret in one.case.answer for secret in one.case.forbidden), one.place
+    personas = {one.case.persona for one in found.asked if one.suite == "bias"}
+    assert personas == {"male", "female", "older", "other_name"}
+
+
+def test_the_bad_scan_is_asked_about_for_it_contradicts_nearly_every_golden(documents: dict[str, list[Any]]) -> None:
+    settings = load_settings({})
+    domain = load_domain("regulatory", settings)
+    rows = _in_force([d for folder in ("01-base", "02-amendment", "04-worse") for d in documents[f"regulatory/{folder}"]])
+    found = suites.load(settings, domain, rows, regulatory.WORSE_DATE, None)
+    assert (found.stale, found.problems) == ([], [])
+    assert "point at the text, not at the goldens" in found.notes[0]
+
+
+def _in_force(rows: list[Any]) -> list[Any]:
+    """With the day on which the next text of their key closes them, as the warehouse sets it."""
+    begins: dict[str, list[str]] = {}
+    for row in rows:
+        begins.setdefault(row.key, []).append(row.valid_from)
+    ends = {key: dict(zip(sorted(days), [*sorted(days)[1:], regulatory.FOREVER], strict=True)) for key, days in begins.items()}
+    return [replace(row, valid_to=ends[row.key][row.valid_from]) for row in rows]
 
 
 def test_every_golden_is_a_span_of_the_text_it_cites_while_it_holds(samples: Path, documents: dict[str, list[Any]]) -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from pipelines.config import Settings
 from pipelines.retrieval.index import Passage
-from pipelines.serving.answer import Parts, answer, occurs, years
+from pipelines.retrieval.spans import occurs, years
+from pipelines.serving.answer import Parts, answer
 from pipelines.serving.client import Generated
 from pipelines.training.prompt import Prompt
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,8 @@ def adapter(settings: Settings, domain_name: str, version: str, **facts: Any) ->
     """What a training of today's recipe on the version would enter."""
     domain = load_domain(domain_name, settings)
     step_hash = sha256(["adapter", version, facts])
-    artifacts.make(settings, "adapter", step_hash, lambda out: (out / "facts.json").write_text("{}"))
+    weights = json.dumps({"kind": facts["kind"]} if "kind" in facts else {})
+    artifacts.make(settings, "adapter", step_hash, lambda out: (out / "facts.json").write_text(weights))
     told = {
         "version": version,
         "prompt": domain.task.prompt,

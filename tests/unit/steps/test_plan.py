@@ -7,18 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from free_ports import free_port
+from live import make_live
 from releasing import adapter, deliver, edit, own_configs, release
 from typer.testing import CliRunner
 
 from pipelines.cli import app
-from pipelines.config import Settings, load_domain, load_settings
+from pipelines.config import Ports, Settings, load_domain, load_settings
 from pipelines.errors import BadInput, Conflict, NotFound
 from pipelines.governance import audit
 from pipelines.plan_config import PlanPolicy
-from pipelines.registry import artifacts, candidates, comparison, views
+from pipelines.registry import artifacts, candidates, comparison, pointer, views
 from pipelines.samples.write import write
 from pipelines.state.database import migrate, reading, transaction
-from pipelines.state.models import Artifact, Candidate, Plan
+from pipelines.state.models import Artifact, Candidate, OutboxMessage, Plan
 from pipelines.steps import assemble, learn, plan
 from pipelines.steps.signals import Signals, measure, rests_on
 
@@ -213,6 +215,32 @@ def test_a_new_prompt_that_says_it_fits_makes_a_candidate_of_live_parts(law: Set
     assert (made.adapter_id, made.index_id, made.prompt) == (live.adapter_id, live.index_id, "grounded_extraction/v2")
     assert made.prompt_sha256 != live.prompt_sha256
     assert assemble.assemble(law, "regulatory", version) == made.id
+    # MLflow is told of the new template once, in words of its own: the file may change before it is.
+    template = (law.configs / "prompts" / "grounded_extraction" / "v2.jinja").read_text(encoding="utf-8")
+    told = {
+        "domain": "regulatory",
+        "candidate_id": made.id,
+        "prompt": made.prompt,
+        "prompt_sha256": made.prompt_sha256,
+        "template": template,
+    }
+    assert waiting(law, "mlflow.prompt") == [told]
+    # No server answers here: nothing turns red, and it waits.
+    down = law.model_copy(update={"ports": Ports(mlflow=free_port())})
+    before = len(waiting(law))
+    assert learn.tell_others(down)["waiting"] == len(waiting(law)) == before
+    make_live(law, made.id)
+    released = {name: told[name] for name in ("domain", "candidate_id", "prompt", "prompt_sha256")}
+    assert waiting(law, "mlflow.release")[-1].items() >= released.items()
+    pointer.rollback(law, "regulatory", actor="os:warden", reason="worse")
+    assert waiting(law, "mlflow.release")[-1]["prompt"] == live.prompt == "grounded_extraction/v1"
+
+
+def waiting(site: Settings, kind: str = "") -> list[dict[str, Any]]:
+    """What the outbox has not told yet."""
+    with reading(site) as session:
+        rows = session.query(OutboxMessage).where(OutboxMessage.published_at.is_(None)).order_by(OutboxMessage.id).all()
+    return [message.payload for message in rows if message.kind == kind or not kind]
 
 
 def test_a_new_prompt_that_does_not_say_so_is_trained_for(law: Settings) -> None:

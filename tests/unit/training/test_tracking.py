@@ -18,7 +18,8 @@ from free_ports import free_port
 
 from pipelines.config import PROJECT, Ports, Recipe, Settings
 from pipelines.errors import NotFound, Unavailable
-from pipelines.training import tracking
+from pipelines.training import prompt_versions, tracking
+from pipelines.training.prompt import Prompt
 from pipelines.training.worker import TrainingFacts
 from pipelines.writing import write_json
 
@@ -162,11 +163,94 @@ def test_training_gate_and_release_are_published_once(tracked: Settings, tmp_pat
         tracking.publish_release(tracked, {**release, "adapter_step_hash": "8" * 64})
 
 
+@pytest.mark.services
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_a_prompt_is_a_version_once_and_its_aliases_follow_candidates_and_releases(tracked: Settings) -> None:
+    site = tracked.model_copy(update={"configs": tracked.var / "configs"})
+    texts = {
+        "grounded_extraction/v1": "Read {{ passages }} {{ question }}",
+        "grounded_extraction/v2": "Read again {{ passages }} {{ question }}",
+        "chat/v1": "Talk {{ passages }} {{ question }}",
+        "adapter/v1": "Named like the adapters {{ question }}",
+    }
+    for name, text in texts.items():
+        path = site.configs / "prompts" / f"{name}.jinja"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    prompts = {name: Prompt.load(name, site) for name in texts}
+
+    def assembled(number: int, name: str, domain: str = "a_b") -> None:
+        tracking.publish_prompt(site, prompt_versions.message(domain, f"{domain}/r{number}", prompts[name]))
+
+    def released(number: int, name: str) -> None:
+        told = {
+            "domain": "a_b",
+            "candidate_id": f"a_b/r{number}",
+            "adapter_step_hash": None,
+            "prompt": name,
+            "prompt_sha256": prompts[name].sha256,
+        }
+        tracking.publish_release(site, told)
+
+    def alias(prompt: str, alias: str) -> int | None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return int(reader.get_prompt_version_by_alias(prompt, alias).version)
+        except MlflowException:
+            return None
+
+    reader, mine = client(site), "a_b-grounded_extraction"
+    for number, name in (
+        (1, "grounded_extraction/v1"),
+        (1, "grounded_extraction/v1"),
+        (2, "grounded_extraction/v2"),
+        (3, "grounded_extraction/v1"),
+    ):
+        assembled(number, name)
+    first, second = sorted(reader.search_prompt_versions(mine), key=lambda one: one.version)
+    assert [(one.version, one.template) for one in (first, second)] == [
+        (1, texts["grounded_extraction/v1"]),
+        (2, texts["grounded_extraction/v2"]),
+    ]
+    assert first.tags == {
+        "ratchet.prompt": "grounded_extraction/v1", "ratchet.prompt_sha256": prompts["grounded_extraction/v1"].sha256,
+        "ratchet.candidate": "a_b/r3",
+    }  # fmt: skip
+    assert (alias(mine, "candidate"), alias(mine, "live")) == (1, None)
+    experiment = reader.get_experiment_by_name("a_b").experiment_id
+    assert reader.get_prompt(mine).tags == {"ratchet.domain": "a_b", "_mlflow_experiment_ids": f",{experiment},"}
+
+    for number, name, version in ((1, "grounded_extraction/v1", 1), (2, "grounded_extraction/v2", 2), (1, "grounded_extraction/v1", 1)):
+        released(number, name)
+        released(number, name)
+        assert alias(mine, "live") == version, "a rollback moves it back"
+    assert reader.get_prompt_version(mine, 2).tags["ratchet.release"] == "a_b/r2"
+
+    # Another domain whose name the underscore fits, and a family of its own that goes live.
+    assembled(1, "grounded_extraction/v1", domain="axb")
+    tracking.publish_release(site, {"domain": "axb", "candidate_id": "axb/r1", "prompt": "grounded_extraction/v1",
+                                    "prompt_sha256": prompts["grounded_extraction/v1"].sha256})  # fmt: skip
+    released(4, "chat/v1")
+    assert (alias("a_b-chat", "live"), alias(mine, "live"), alias("axb-grounded_extraction", "live")) == (1, None, 1)
+
+    # What was assembled before prompts were registered comes from its file while that says the same.
+    prompts["grounded_extraction/v1"] = Prompt("grounded_extraction/v1", "0" * 64, "", prompts["chat/v1"]._template)
+    released(5, "grounded_extraction/v1")
+    assert (alias("a_b-chat", "live"), alias(mine, "live")) == (None, None)
+    tracking.publish(site, adapter(site, "9" * 16) | {"domain": "a_b"})
+    assembled(6, "adapter/v1")
+    assert alias("a_b-adapter-prompt", "candidate") == 1
+
+
 def test_mlflow_down_is_said_at_once(settings: Settings) -> None:
     down = settings.model_copy(update={"ports": Ports(mlflow=free_port())})
     began = time.monotonic()
     with pytest.raises(Unavailable, match="MLflow does not answer"):
         tracking.publish(down, adapter(down))
+    with pytest.raises(Unavailable, match="MLflow does not answer"):
+        tracking.publish_prompt(down, {"domain": "regulatory"})
     assert time.monotonic() - began < 2
 
 
