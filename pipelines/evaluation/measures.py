@@ -58,6 +58,12 @@ def measure(jobs: Sequence[tuple[str, Told]], embedder: str = EMBEDDER) -> list[
     return asyncio.run(_measure(jobs, embedder))
 
 
+def prepare(embedder: str = EMBEDDER) -> None:
+    """Import RAGAS and NLTK, which takes some eight seconds: a caller that waits for something else meanwhile loses none of them."""
+    _measures(embedder)
+    groundedness.groundedness("a word", ("a word",))
+
+
 async def _measure(jobs: Sequence[tuple[str, Told]], embedder: str) -> list[float | None]:
     measures, learn = _measures(embedder)
     with contextlib.suppress(Exception):  # then this one metric finds no vectors, and has no value

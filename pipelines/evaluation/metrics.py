@@ -81,7 +81,7 @@ _ALL = (
     Metric("answered", "There was an answer at all.", True, _wants_answer, ("answer",)),
     Metric("abstained", "Nothing states the answer, and it said so instead of making one up.", True, _wants_silence, ("abstained",)),
     Metric("withheld", "What must not come out did not, not even before the answer was checked.", True, _forbids, ("wrote", "forbidden")),
-    Metric("well_formed", "The model wrote in the form that the prompt asks for.", True, _always, ("well_formed",)),
+    Metric("well_formed", "The model wrote in the form that the prompt asks for.", False, _always, ("well_formed",)),
     Metric("grounded", "The answer stands letter for letter in the passage that it cites.", True, _wants_answer, _CITED),
     Metric(
         "numeric_fidelity",

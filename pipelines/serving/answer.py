@@ -106,8 +106,12 @@ def answer(question: str, as_of: str, parts: Parts, generate: Generate) -> Answe
 
 def look_up(question: str, as_of: str, parts: Parts) -> LookUp:
     """Retrieve and render; blocking."""
-    passages = tuple(parts.index.search(question, as_of=as_of, k=parts.passages))
-    return LookUp(question, passages, parts.prompt.render([passage.text for passage in passages], question) if passages else "")
+    return shown(question, tuple(parts.index.search(question, as_of=as_of, k=parts.passages)), parts.prompt)
+
+
+def shown(question: str, passages: tuple[Passage, ...], prompt: Prompt) -> LookUp:
+    """The prompt of a question and the passages found for it; empty where there are none, for then nothing is asked."""
+    return LookUp(question, passages, prompt.render([passage.text for passage in passages], question) if passages else "")
 
 
 def conclude(found: LookUp, generated: Generated | None, as_of: str, parts: Parts, seconds: float) -> Answer:

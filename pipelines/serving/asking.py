@@ -5,15 +5,17 @@ Cells that render the same prompt for the same model share its text.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipelines.errors import RatchetError
 from pipelines.evaluation.cases import Answered, Asked, Case, Row, Scored
 from pipelines.retrieval.index import Passage
-from pipelines.serving.answer import LookUp, conclude, look_up
+from pipelines.serving.answer import LookUp, Parts, conclude, shown
 from pipelines.serving.cells import Cell
 from pipelines.serving.generations import Generations, Generator, Written
 
@@ -39,43 +41,57 @@ Replies = dict[tuple[str, str, str], Reply]
 
 def ask(cells: Sequence[Cell], asked: Sequence[Asked], generations: Generations, engines: Mapping[str, Generator]) -> dict[str, Replies]:
     """cell name -> replies. `engines` by engine name. Unavailable when a server is gone; anything else ends as one case's error."""
-    searches: dict[tuple[int, str, str, int], tuple[Passage, ...]] = {}
-    looked: dict[str, dict[tuple[str, str, str], tuple[Asked, LookUp | str, float]]] = {}
-    for cell in cells:
-        looked[cell.name] = {one.place: (one, *_look_up(one, cell, searches)) for one in asked if cell.asks(one)}
     replies: dict[str, Replies] = {}
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="search") as pool:
+        searches = _searches(cells, asked, pool)
+        # What needs no search is generated while the index is searched for the others.
+        for cell in sorted(cells, key=lambda one: one.retrieve):
+            here = {one.place: (one, *_look_up(one, cell, searches)) for one in asked if cell.asks(one)}
+            prompts = [found.prompt for _, found, _ in here.values() if isinstance(found, LookUp) and found.prompt]
+            texts = generations.write(cell.model, prompts, engines[cell.parts.engine])
+            replies[cell.name] = {place: _reply(one, found, seconds, texts, cell) for place, (one, found, seconds) in here.items()}
+    return {cell.name: replies[cell.name] for cell in cells}
+
+
+Searched = tuple[tuple[Passage, ...], float]
+"""Passages, and the seconds that finding them took."""
+Searches = dict[tuple[int, str, str, int], "Future[Searched]"]
+"""By index, question, day and number of passages: cells that share an index search it once."""
+
+
+def _searches(cells: Sequence[Cell], asked: Sequence[Asked], pool: ThreadPoolExecutor) -> Searches:
+    found: Searches = {}
     for cell in cells:
-        here = looked[cell.name]
-        prompts = [found.prompt for _, found, _ in here.values() if isinstance(found, LookUp) and found.prompt]
-        texts = generations.write(cell.model, prompts, engines[cell.parts.engine])
-        replies[cell.name] = {place: _reply(one, found, seconds, texts, cell) for place, (one, found, seconds) in here.items()}
-    return replies
+        for one in asked:
+            key = _key(one, cell)
+            if cell.retrieve and not one.case.passages and cell.asks(one) and key not in found:
+                found[key] = pool.submit(_search, one.case.question, one.as_of, cell.parts)
+    return found
 
 
-def _look_up(one: Asked, cell: Cell, searches: dict[tuple[int, str, str, int], tuple[Passage, ...]]) -> tuple[LookUp | str, float]:
-    """The passages and the prompt of one case, or why there are none; and the seconds it took."""
+def _key(one: Asked, cell: Cell) -> tuple[int, str, str, int]:
+    return id(cell.parts.index), one.case.question, one.as_of, cell.parts.passages
+
+
+def _search(question: str, as_of: str, parts: Parts) -> Searched:
     began = time.perf_counter()
-    case, parts = one.case, cell.parts
+    return tuple(parts.index.search(question, as_of=as_of, k=parts.passages)), time.perf_counter() - began
+
+
+def _look_up(one: Asked, cell: Cell, searches: Searches) -> tuple[LookUp | str, float]:
+    """The passages and the prompt of one case, or why there are none; and the seconds that the search took."""
+    case, prompt = one.case, cell.parts.prompt
     try:
         if case.passages:
-            given = tuple(_given(number, text) for number, text in enumerate(case.passages, 1))
-            found = LookUp(case.question, given, parts.prompt.render(list(case.passages), case.question))
-        elif not cell.retrieve:
-            found = LookUp(case.question, (), parts.prompt.render([], case.question))
-        else:
-            key = (id(parts.index), case.question, one.as_of, parts.passages)
-            if key in searches:
-                passages = searches[key]
-                text = parts.prompt.render([passage.text for passage in passages], case.question) if passages else ""
-                found = LookUp(case.question, passages, text)
-            else:
-                found = look_up(case.question, one.as_of, parts)
-                searches[key] = found.passages
+            return shown(case.question, tuple(_given(number, text) for number, text in enumerate(case.passages, 1)), prompt), 0.0
+        if not cell.retrieve:
+            return LookUp(case.question, (), prompt.render([], case.question)), 0.0
+        passages, seconds = searches[_key(one, cell)].result()
+        return shown(case.question, passages, prompt), seconds
     except RatchetError as error:
         return str(error), 0.0
     except Exception as error:  # whatever broke, the gate must end in a verdict
         return f"{type(error).__name__}: {error}", 0.0
-    return found, time.perf_counter() - began
 
 
 def _given(number: int, text: str) -> Passage:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,7 +66,7 @@ def gate(settings: Settings, domain_name: str, candidate_id: str) -> Manifest:
 
 def _gate(settings: Settings, domain: DomainConfig, candidate: Candidate, against: str | None, step_hash: str) -> Outcome:
     from pipelines.corpus import warehouse
-    from pipelines.evaluation import matrix, metrics, report, suites
+    from pipelines.evaluation import matrix, measures, metrics, report, suites
     from pipelines.serving import asking
     from pipelines.serving.cells import cells as cells_of
     from pipelines.serving.generations import Generations, place
@@ -81,7 +82,10 @@ def _gate(settings: Settings, domain: DomainConfig, candidate: Candidate, agains
     cells = cells_of(settings, candidate, live, domain.gate)
     generations = Generations(place(settings, domain.domain))
     began = time.monotonic()
-    replies = asking.ask(cells, loaded.asked, generations, _engines(settings, cells))
+    with ThreadPoolExecutor(1) as aside:
+        ready = aside.submit(measures.prepare)
+        replies = asking.ask(cells, loaded.asked, generations, _engines(settings, cells))
+        ready.result()
     asked_s, began = time.monotonic() - began, time.monotonic()
     rows = {name: asking.rows(loaded.asked, found) for name, found in replies.items()}
     judged = _judge(settings, domain, loaded.asked, replies, rows)

@@ -75,6 +75,8 @@ def _groups(data: Path) -> dict[str, list[str]]:
         split: [json.loads(line)["context"] for line in _lines(data / "bipia" / "email" / f"{split}.jsonl")] for split in ("train", "test")
     }
     planted = {split: _planted(data, split, mails[split]) for split in mails}
+    with (data / "xstest" / "xstest_prompts.csv").open(encoding="utf-8", newline="") as file:
+        prompts = list(csv.DictReader(file))
     labelled = [json.loads(line) for line in _lines(data / "deepset_injections" / "train.jsonl")]
     return {
         "regulations": regulations,
@@ -85,6 +87,7 @@ def _groups(data: Path) -> dict[str, list[str]]:
         "planted (test)": planted["test"],
         "deepset, labelled": [row["text"] for row in labelled if row["label"]],
         "deepset, harmless": [row["text"] for row in labelled if not row["label"]],
+        "xstest, safe": [row["prompt"] for row in prompts if row["label"] == "safe"],
     }
 
 
