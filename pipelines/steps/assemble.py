@@ -2,41 +2,50 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from sqlalchemy import select
 
 from pipelines.config import Settings, load_domain
 from pipelines.errors import Conflict
 from pipelines.manifest import Manifest, Outcome, run_step, sha256
 from pipelines.registry import artifacts, candidates, parts, pointer
+from pipelines.state import outbox
 from pipelines.state.database import reading, transaction
 from pipelines.state.models import Artifact, Candidate, Plan, now
 from pipelines.steps.learn import version_of
 from pipelines.steps.plan import plan
 
-INDEX_VERSION = 1
+INDEX_VERSION = 2
 ASSEMBLE_VERSION = 1
 
 
 def index(settings: Settings, domain_name: str, version_id: str) -> Manifest:
-    """Build the retrieval index over every document of the version, past and present."""
+    """Build the retrieval index over every document of the version, past and present.
+
+    The whole table is written anew, so that nothing erased is carried over from an index that was barred; only passages that no index of
+    this site had are embedded. The counts say how many, and how many an access rule restricts.
+    """
+    from pipelines.retrieval import index as indexing
+
     domain = load_domain(domain_name, settings)
     version = version_of(settings, version_id)
 
     def body(step_hash: str) -> Outcome:
         from pipelines.corpus import warehouse
-        from pipelines.retrieval import index as indexing
 
         documents = warehouse.documents(settings, domain_name, version_id)
-        folder = artifacts.make(
-            settings,
-            "index",
-            step_hash,
-            lambda out: indexing.build(documents, domain, out, settings.var / "cache" / "embeddings"),
-        )
+        counts: dict[str, float] = {"documents": len(documents)}
+
+        def build(out: Path) -> None:
+            facts = indexing.build(documents, domain, out, settings.var / "cache" / "embeddings", version=version_id)
+            counts.update(chunks=facts["chunks"], embedded=facts["embedded"], restricted=facts["restricted"])
+
+        folder = artifacts.make(settings, "index", step_hash, build)
         artifact_id = artifacts.enter(settings, "index", domain_name, step_hash, {"version": version_id, "documents": len(documents)})
         return Outcome(
             outputs={"artifact": artifact_id, "path": folder.relative_to(settings.artifacts).as_posix()},
-            counts={"documents": len(documents)},
+            counts=counts,
         )
 
     return run_step(
@@ -45,13 +54,14 @@ def index(settings: Settings, domain_name: str, version_id: str) -> Manifest:
         version=INDEX_VERSION,
         domain=domain_name,
         config=domain.model_dump(mode="json", include={"retrieval"}),
-        inputs={"content": version.content, "version": version_id},
+        inputs={"content": version.content, "version": version_id, **indexing.weights(domain.retrieval)},
         body=body,
     )
 
 
 def assemble(settings: Settings, domain_name: str, version_id: str) -> str:
     """Freeze the parts under the next number and close the plan; returns the candidate's id."""
+    from pipelines.training import prompt_versions
     from pipelines.training.prompt import Prompt
 
     domain = load_domain(domain_name, settings)
@@ -100,6 +110,8 @@ def assemble(settings: Settings, domain_name: str, version_id: str) -> str:
     )
     with transaction(settings) as session:
         session.get_one(Plan, version_id).done_at = now()
+        told = prompt_versions.message(domain_name, candidate_id, prompt)
+        outbox.put(session, "mlflow.prompt", f"mlflow.prompt/{candidate_id}", told)
     return candidate_id
 
 

@@ -267,6 +267,8 @@ def sweep(settings: Settings, domain: str) -> list[str]:
         # Tokens can be read back; what is still needed is made again. First, so that a crash does not leave them behind.
         tokens.forget(settings, domain)
         generations.forget(settings, domain)
+        # Of every domain's texts: a vector can betray its text, and the cache does not say whose it is.
+        shutil.rmtree(settings.var / "cache" / "embeddings", ignore_errors=True)
     for folder in gone:
         shutil.rmtree(settings.artifacts / folder)
     return sorted(gone)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -24,6 +25,16 @@ def test_passages_are_short_literal_and_lose_nothing(words: int, join: bool) -> 
     found = chunks(doc(TEXT), Retrieval(chunk_words=words, join_sentences=join))  # type: ignore[arg-type]
     assert all(len(chunk.text.split()) <= words and chunk.text in TEXT for chunk in found)
     assert " ".join(chunk.text for chunk in found).split() == TEXT.split()
+
+
+@pytest.mark.parametrize("join", [True, False])
+@pytest.mark.parametrize("text", [TEXT, "  \n One; two.\n\n  Three\u00a0four! ", "word " * 40, " - , ; . \n x"])
+def test_offsets_cut_the_passage_out_of_its_document(text: str, join: bool) -> None:
+    made = doc(text)
+    found = chunks(made, Retrieval(chunk_words=10, join_sentences=join))  # type: ignore[arg-type]
+    assert found and all(text[chunk.start : chunk.end] == chunk.text for chunk in found)
+    assert all(before.end <= after.start for before, after in pairwise(found))
+    assert {chunk.content for chunk in found} == {made.content}  # type: ignore[attr-defined]
 
 
 def test_sentences_stay_whole_where_they_fit() -> None:
