@@ -140,6 +140,10 @@ def facts_of(answer: Answer, release: str, as_of: str, request_id: str, canary: 
             "text": passage.text,
             "valid_from": passage.valid_from,
             "valid_to": passage.valid_to,
+            "version": passage.version,
+            "content": passage.content,
+            "start": passage.start,
+            "end": passage.end,
             "cited": passage is answer.cited,
         }
         for passage in answer.passages

@@ -64,6 +64,7 @@ def test_an_answer_with_its_release_paragraph_and_sources(ask: Any, releases: tu
     reply = ask(site.question)
     facts = reply.ratchet
     [source] = facts["sources"]
+    assert source["text"] == source["text"][: source["end"] - source["start"]] and len(source["content"]) == 64
     assert reply.choices[0].message.content == f"{site.amounts[1]} [{source['paragraph']}]"
     assert (reply.model, reply.choices[0].finish_reason) == ("regulatory", "stop")
     assert (facts["release"], facts["domain"], facts["as_of"]) == (releases[0], "regulatory", "2015-06-01")
