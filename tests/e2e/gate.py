@@ -211,6 +211,8 @@ class Story:
 
     def _judged(self, version: str) -> dict[str, Any] | None:
         row = self._row(version)
+        if any(one["version"] == version and one["kind"] == "none" for one in views.plans(self.settings, DOMAIN)):
+            raise RuntimeError(f"{version} calls for nothing")
         if row.get("run") and not row.get("verdict") and self.admin.run_state(f"{DOMAIN}.release", row["run"]) == "failed":
             raise RuntimeError(f"{row['candidate']} failed before its verdict")
         return row if row.get("verdict") else None
@@ -253,10 +255,12 @@ def tell(site: Site, files: list[Path], data: Path) -> Story:
     story.candidate("equal", story.again("another seed"), allowed={"pass", "inconclusive"})
     edit(settings, recipe={"seed": 7} | WEAK)
     story.candidate("worse", story.again("a short training"), allowed={"fail"})
-    edit(settings, recipe=GOOD)
+    # The plan does not look at people's examples; a changed recipe makes it train.
+    edit(settings, recipe={"seed": 9} | GOOD)
     path = poison(settings)
     story.candidate("poisoned", story.again("new examples by people"), allowed={"fail"})
     path.unlink()
+    edit(settings, recipe={"seed": 7})
     prompts = settings.configs / "prompts" / "grounded_extraction"
     (prompts / "v2.jinja").write_text("{# The same words. #}" + (prompts / "v1.jinja").read_text(encoding="utf-8"), encoding="utf-8")
     (prompts / "v2.yaml").write_text("compatible_with: [v1]\n", encoding="utf-8")

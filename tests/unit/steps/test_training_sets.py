@@ -27,7 +27,8 @@ def site(settings: Settings, tmp_path: Path) -> Settings:
     configs = tmp_path / "configs"
     (configs / "domains").mkdir(parents=True)
     (configs / "goldens").mkdir()
-    (configs / "prompts").symlink_to(PROJECT / "configs" / "prompts")
+    for shared in ("prompts", "suites"):
+        (configs / shared).symlink_to(PROJECT / "configs" / shared)
     domain = yaml.safe_load((PROJECT / "configs" / "domains" / "regulatory.yaml").read_text(encoding="utf-8"))
     domain["task"]["rules"] = []
     domain["examples"] = {"structure": ["definition"], "held_out": 0.2}
