@@ -23,6 +23,8 @@ from pipelines.evaluation.judge_cache import FILE
 from pipelines.evaluation.judge_calls import _retry_after
 from pipelines.gate_config import Judge
 
+pytestmark = pytest.mark.slow
+
 KEY = "sk-very-secret-0123456789"
 QUESTION = "What is the threshold?"
 PASSAGE = "The threshold is $53,500. It applies since 2014."
@@ -478,7 +480,6 @@ def test_the_key_and_the_text_are_in_no_log(
     assert "53,500" not in logged
 
 
-@pytest.mark.slow
 def test_nothing_is_written_to_the_home_and_nobody_else_is_called(server: JudgeServer, tmp_path: Path) -> None:
     program = """
         import sys
