@@ -118,7 +118,7 @@ class Narrator:
             if not metric.get("votes", True):
                 continue
             live = f", live release {metric['live']['value']:.3f}" if metric.get("live") else ""
-            base = f", without the adapter {metric['base']:.3f}" if metric.get("base") is not None else ""
+            base = f", the base {metric['base']['value']:.3f}" if metric.get("base") else ""
             self.tell(f"  {name}: {metric['value']:.3f}{live}{base}" if metric["value"] is not None else f"  {name}: no value")
         return candidate
 
