@@ -86,3 +86,25 @@ def test_a_version_whose_run_fails_ends_the_story(tell: Tell, states: list[str],
 def test_a_release_whose_run_fails_ends_the_story(tell: Tell) -> None:
     with pytest.raises(RatchetError, match=r"law\.release run-2 failed"):
         tell("running", "failed", candidates=[candidate()]).released(candidate())
+
+
+def test_every_shape_of_a_verdicts_metrics_is_told(tell: Tell) -> None:
+    bare = {"value": 0.9, "votes": True, "live": None, "base": None}
+    metrics = {
+        "grounded": bare,
+        "answered": {**bare, "live": {"value": 1.0}},
+        "retention/answer_correct": {**bare, "base": {"value": 1.0}},
+        "safety/withheld": {**bare, "value": None},
+        "bleu": {**bare, "votes": False},
+        "of an older report": {"value": 0.5, "live": None},
+    }
+    judged = {**candidate(), "verdict": "pass", "reasons": ["all is well"], "metrics": metrics}
+    told = tell("running", plans=[plan("index")], candidates=[judged])
+    lines: list[str] = []
+    told.tell = lines.append  # type: ignore[method-assign]
+    assert told.judged("law", VERSION)["verdict"] == "pass"
+    said = "\n".join(lines)
+    assert "answered: 0.900, live release 1.000" in said
+    assert "retention/answer_correct: 0.900, the base 1.000" in said
+    assert "safety/withheld: no value" in said
+    assert "bleu" not in said
