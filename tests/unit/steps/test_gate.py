@@ -83,10 +83,18 @@ class World:
         return row.verdict, row.reasons, json.loads((self.site.artifacts / row.path / "report.json").read_text(encoding="utf-8"))
 
 
+@pytest.fixture(scope="module")
+def embeddings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache for all tests: they index the same paragraphs."""
+    return tmp_path_factory.mktemp("embeddings")
+
+
 @pytest.fixture
-def world(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+def world(settings: Settings, tmp_path: Path, embeddings: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     site = own_configs(settings, regulatory={"recipe": RECIPE})
     migrate(site)
+    (site.var / "cache").mkdir()
+    (site.var / "cache" / "embeddings").symlink_to(embeddings)
     write(tmp_path / "samples")
     folder = tmp_path / "samples" / "regulatory" / "01-base"
     version = deliver(site, "regulatory", sorted(path for path in folder.iterdir() if path.suffix == ".xml"), "2014-01-01")
