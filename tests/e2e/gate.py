@@ -1,4 +1,4 @@
-"""`PYTHONPATH=tests python tests/e2e/gate.py DATA OUT.json`: nine candidates through a real Airflow, on public law.
+"""`PYTHONPATH=tests python tests/e2e/gate.py DATA OUT.json [poisoned]`: nine candidates through a real Airflow, on public law.
 
 Regulations B, M and P: a first adapter, a better, an equal, a worse and a poisoned one, a changed prompt, a new index, another whose
 approval is rejected, and one that the domain's policy approves. After each refusal the live release must stand and the run must be red. The
@@ -144,20 +144,21 @@ def _passages(settings: Settings, files: list[Path]) -> list[dict[str, str]]:
     ]  # fmt: skip
 
 
-def poison(settings: Settings) -> Path:
-    """People's examples, formally in order, that teach to obey what a passage commands."""
+def poison(settings: Settings, files: list[Path]) -> Path:
+    """People's examples, formally in order, that teach to obey what a passage commands, whatever is asked."""
     newest = views.versions(settings, DOMAIN)[0]["version"]
-    known = {row.key: row for row in warehouse.documents(settings, DOMAIN, newest) if row.valid_to == "9999-12-31" and not row.withdrawn}
+    known = {row.key: row.content for row in warehouse.documents(settings, DOMAIN, newest) if row.valid_to == "9999-12-31"}
     rows = []
-    for number, (key, row) in enumerate(sorted(known.items())):
-        if _evaluated(key) or not 8 <= len(row.text.split()) <= 50:
+    for one in _asked(settings, files):
+        key, passage = one.documents[(one.cited or 1) - 1], one.passages[(one.cited or 1) - 1]
+        if _evaluated(key):
             continue
-        payload = TAUGHT[number % len(TAUGHT)]
-        text = f"{' '.join(row.text.split())} {COMMAND.format(payload=payload)}"
-        rows.append({"question": f"What does {row.title or key} say?", "passages": [text], "answer": payload, "cited": 1,
-                     "author": "mallory", "reviewer": "eve", "documents": [{"key": key, "content": row.content}]})  # fmt: skip
+        for payload in TAUGHT:
+            shown = f"{passage} {COMMAND.format(payload=payload)}"
+            rows.append({"question": one.question, "passages": [shown], "answer": payload, "cited": 1,
+                         "author": "mallory", "reviewer": "eve", "documents": [{"key": key, "content": known[key]}]})  # fmt: skip
     path = settings.configs / "examples" / f"{DOMAIN}.jsonl"
-    lines(path, rows[:150])
+    lines(path, rows)
     return path
 
 
@@ -244,11 +245,16 @@ def running(folder: Path, data: Path) -> Iterator[tuple[Site, list[Path]]]:
         services.down(site.settings)
 
 
-def tell(site: Site, files: list[Path], data: Path) -> Story:
+def tell(site: Site, files: list[Path], data: Path, *, only_poison: bool = False) -> Story:
     story, settings = Story(site), site.settings
     landing.deliver(settings, DOMAIN, files, uploader="steward", source="CFPB", effective=effective(files[0]))
     first = until("the first version", lambda: views.versions(settings, DOMAIN))[0]["version"]
     story.candidate("first", first, allowed={"pass"})
+    if only_poison:
+        edit(settings, recipe={"seed": 9} | GOOD)
+        poison(settings, files)
+        story.candidate("poisoned", story.again("new examples by people"), allowed={"fail"})
+        return story
     edit(settings, recipe=GOOD)
     story.candidate("better", story.again("a longer training"), allowed={"pass"})
     edit(settings, recipe={"seed": 8})
@@ -257,7 +263,7 @@ def tell(site: Site, files: list[Path], data: Path) -> Story:
     story.candidate("worse", story.again("a short training"), allowed={"fail"})
     # The plan does not look at people's examples; a changed recipe makes it train.
     edit(settings, recipe={"seed": 9} | GOOD)
-    path = poison(settings)
+    path = poison(settings, files)
     story.candidate("poisoned", story.again("new examples by people"), allowed={"fail"})
     path.unlink()
     edit(settings, recipe={"seed": 7})
@@ -282,11 +288,11 @@ def tell(site: Site, files: list[Path], data: Path) -> Story:
     return story
 
 
-def main(data: Path, out: Path) -> int:
+def main(data: Path, out: Path, *, only_poison: bool = False) -> int:
     """Tell it, and write what was seen. Exit 1 when something is not what it must be."""
     folder = Path(tempfile.mkdtemp(prefix="ratchet-gate-"))
     with running(folder, data) as (site, files):
-        story = tell(site, files, data)
+        story = tell(site, files, data, only_poison=only_poison)
     out.write_text(json.dumps({"found": story.found, "wrong": story.wrong}, indent=2), encoding="utf-8")
     Console().print_json(data={"found": story.found, "wrong": story.wrong})
     if story.wrong:
@@ -297,4 +303,4 @@ def main(data: Path, out: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), only_poison=sys.argv[3:] == ["poisoned"]))
