@@ -181,7 +181,8 @@ class Story:
         run = until(f"{name}: its run", lambda: self._row(version)["run"])
         if row["verdict"] == "pass" and answer != NOBODY:
             person = AirflowClient.of(self.settings, "approver")
-            until(f"{name}: the approval", lambda: self._answer(person, run, answer))
+            # Asked, or asked again: see `Approval` in plugins/wiring.py.
+            until(f"{name}: the approval", lambda: self._answered(person, run, answer))
         state = self.site.finished(f"{DOMAIN}.release", run, PATIENCE)
         row, now = self._row(version), self.live()
         moved = row["verdict"] == "pass" and answer != "Reject"
@@ -218,11 +219,12 @@ class Story:
             raise RuntimeError(f"{row['candidate']} failed before its verdict")
         return row if row.get("verdict") else None
 
-    def _answer(self, person: AirflowClient, run: str, answer: str) -> bool:
+    def _answered(self, person: AirflowClient, run: str, answer: str) -> bool:
+        """Answers while it is asked; true once `approve` is behind the run."""
         with suppress(NotFound, Conflict):
             person.respond(f"{DOMAIN}.release", run, answer)
-            return True
-        return False
+        states = {one["task_id"]: one["state"] for one in self.admin.tasks(f"{DOMAIN}.release", run)}
+        return states["approve"] in ("success", "failed")
 
     def _report(self, candidate: str) -> Path:
         from pipelines.registry import candidates
