@@ -75,7 +75,7 @@ def test_an_equal_candidate_passes_on_enough_cases() -> None:
     found = decide(rows([3]), rows([3]))
     assert found.verdict == "pass"
     assert found.reasons == [
-        "every floor is held on 80 goldens, and every voting metric is shown to lose less than its margin against the live release"
+        "every floor is held on 80 goldens, and every metric that has a margin is shown to lose less than that against the live release"
     ]
     entry = found.metrics["correct"]
     assert set(entry) == {"value", "low", "high", "n", "missing", "floor", "margin", "votes", "live", "base", "loss", "outcome", "worst"}

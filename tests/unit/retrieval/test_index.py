@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from domains import domain
 from pydantic import ValidationError
 
-from pipelines.config import DomainConfig
 from pipelines.corpus.documents import Document, document
 from pipelines.errors import BadInput, ConfigError, NotFound
 from pipelines.manifest import sha256_folder
@@ -22,23 +22,6 @@ from pipelines.retrieval import embed
 from pipelines.retrieval import index as indexing
 from pipelines.retrieval.chunks import chunks
 from pipelines.retrieval.index import Index, _fuse, build
-
-
-def domain(**retrieval: Any) -> DomainConfig:
-    return DomainConfig.model_validate(
-        {
-            "domain": "regulatory",
-            "description": "a test",
-            "owner": "tests",
-            "dataset": "Test",
-            "sources": {"formats": ["regml"]},
-            "contract": {"expectations": []},
-            "privacy": {"profile": "public"},
-            "task": {},
-            "retrieval": retrieval,
-            "gate": {"goldens": "goldens.jsonl", "floors": {}},
-        }
-    )
 
 
 def doc(key: str, text: str, day: str = "2011-01-01", until: str = "9999-12-31", *, title: str = "", withdrawn: bool = False) -> Document:

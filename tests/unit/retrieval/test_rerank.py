@@ -1,11 +1,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
+from domains import domain
 
-from pipelines.config import DomainConfig
 from pipelines.corpus.documents import Document, document
 from pipelines.errors import BadInput, ConfigError, NotFound
 from pipelines.retrieval.index import Index, build
@@ -14,23 +13,6 @@ from pipelines.retrieval.rerank import Reranker
 pytestmark = pytest.mark.slow
 
 TEXTS = ["The late fee is $25.", "Records are kept for two years.", "The gate opens at nine.", "A balloon payment is allowed."]
-
-
-def domain(**retrieval: Any) -> DomainConfig:
-    return DomainConfig.model_validate(
-        {
-            "domain": "regulatory",
-            "description": "a test",
-            "owner": "tests",
-            "dataset": "Test",
-            "sources": {"formats": ["regml"]},
-            "contract": {"expectations": []},
-            "privacy": {"profile": "public"},
-            "task": {},
-            "retrieval": retrieval,
-            "gate": {"goldens": "goldens.jsonl", "floors": {}},
-        }
-    )
 
 
 def documents() -> list[Document]:
