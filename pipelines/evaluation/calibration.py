@@ -21,6 +21,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, ValidationError
 
 from pipelines.errors import BadInput, NotFound
+from pipelines.retrieval.spans import flatten
 
 FAITHFUL = 3.0
 """Least median rating of a faithful answer, of 1 (no), 2 (mostly no), 3 (mostly yes), 4 (yes)."""
@@ -72,10 +73,12 @@ def calibrate(
 def offline(rated: Sequence[Rated]) -> dict[str, list[float | None]]:
     """Every metric that needs no judge, one value for each answer: ours, RAGAS's against the nearest passage, and those recorded."""
     from pipelines.evaluation.groundedness import groundedness
-    from pipelines.evaluation.measures import flat, measure
+    from pipelines.evaluation.measures import measure
 
     found: dict[str, list[float | None]] = {"groundedness": [groundedness(one.answer, one.contexts) for one in rated]}
-    pairs = [(place, {"expected": flat(text), "answer": flat(one.answer)}) for place, one in enumerate(rated) for text in one.contexts]
+    pairs = [
+        (place, {"expected": flatten(text), "answer": flatten(one.answer)}) for place, one in enumerate(rated) for text in one.contexts
+    ]
     for name in _AGAINST_PASSAGES:
         best: list[float | None] = [0.0] * len(rated)
         for (place, _), value in zip(pairs, measure([(name, told) for _, told in pairs]), strict=True):

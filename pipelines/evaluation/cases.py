@@ -19,6 +19,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from pipelines.retrieval.index import Passage
+from pipelines.retrieval.spans import flatten
 from pipelines.strict import Strict
 
 Day = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
@@ -76,7 +77,7 @@ class Case(Strict):
         """Whether this is the passage that states the answer."""
         if self.cites:
             return key == self.cites
-        return bool(self.quote) and " ".join(self.quote.split()) in " ".join(text.split())
+        return bool(self.quote) and flatten(self.quote) in flatten(text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from typing import Any
 
 from pipelines.evaluation import figures, groundedness, wording
 from pipelines.evaluation.cases import Answered, Case
+from pipelines.retrieval.spans import flatten
 
 Told = dict[str, Any]
 """What measures are told: texts, tuples of texts, truths."""
@@ -38,9 +39,9 @@ def told(case: Case, answered: Answered) -> Told:
     wanted = case.cites or f"quote:{case.id}"
     return {
         "claimed": claimed,
-        "answer": flat(claimed),
-        "expected": flat(case.answer),
-        "cited": flat(answered.cited_text),
+        "answer": flatten(claimed),
+        "expected": flatten(case.answer),
+        "cited": flatten(answered.cited_text),
         "cites": not answered.abstained and answered.cited_key is not None,
         "cited_right": not answered.abstained and case.stated_by(answered.cited_key, answered.cited_text),
         "abstained": answered.abstained,
@@ -82,14 +83,9 @@ def _number(value: Any) -> float | None:
     return min(1.0, max(0.0, float(value))) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
-def flat(text: str) -> str:
-    """On one line, as the prompt shows it."""
-    return " ".join(text.split())
-
-
 def normal(text: str) -> str:
     """Flat, without case and closing punctuation: "$53,500." and "$53,500" are one answer."""
-    return flat(text).casefold().strip(" .,;:\"'“”")
+    return flatten(text).casefold().strip(" .,;:\"'“”")
 
 
 def discloses(text: str, forbidden: str) -> bool:
@@ -104,7 +100,7 @@ def discloses(text: str, forbidden: str) -> bool:
 
 def _visible(text: str) -> str:
     compatible = unicodedata.normalize("NFKC", text).casefold()
-    return flat("".join(sign for sign in compatible if unicodedata.category(sign) != "Cf"))
+    return flatten("".join(sign for sign in compatible if unicodedata.category(sign) != "Cf"))
 
 
 @lru_cache(maxsize=2)

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,7 @@ class Report:
 
 def write(out: Path, report: Report) -> None:
     """`report.html` and `report.json` in an existing folder."""
-    data = {**asdict(report), "cells": {name: [asdict(row) for row in rows] for name, rows in report.cells.items()}, "prompts": None}
-    data.pop("prompts")
+    data = asdict(replace(report, prompts={}))
     write_text(out / DATA, json.dumps(data, ensure_ascii=False, indent=1, allow_nan=False))
     write_text(out / HTML, render(report))
 

@@ -20,11 +20,10 @@ from pipelines.evaluation.cases import GOLDENS, HELD_OUT, LEAKS, Asked, Case
 from pipelines.manifest import sha256 as hash_of
 from pipelines.manifest import sha256_file
 from pipelines.retrieval.chunks import chunks
-from pipelines.retrieval.spans import occurs
+from pipelines.retrieval.spans import flatten, occurs
 from pipelines.training import canaries, example
 from pipelines.training.example import Example
 from pipelines.training.gather import HELD_OUT as HELD_OUT_FILE
-from pipelines.training.prompt import flatten
 
 MOST_SURROGATES = 8
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from pipelines.config import Settings
 from pipelines.errors import NotFound, RatchetError
-from pipelines.manifest import sha256_folder
+from pipelines.manifest import find, sha256_folder
 from pipelines.state.database import reading, transaction
 from pipelines.state.models import Artifact
 
@@ -63,6 +63,16 @@ def get(settings: Settings, artifact_id: str) -> Artifact:
         if row is None:
             raise NotFound(f"there is no artifact {artifact_id!r}", todo="`ratchet candidates` names those in use")
         return row
+
+
+def examples_of(settings: Settings, adapter: Artifact) -> Path | None:
+    """The folder of the examples that an adapter learned from; None where it is not known, or gone."""
+    with reading(settings) as session:
+        packed = session.get(Artifact, adapter.facts.get("training_set", ""))
+    made = None if packed is None else find(settings, packed.step_hash)
+    source = None if made is None else find(settings, str(made.inputs.get("examples")))
+    folder = None if source is None else settings.artifacts / source.outputs["path"]
+    return folder if folder is not None and folder.is_dir() else None
 
 
 def path_of(settings: Settings, artifact_id: str) -> Path:

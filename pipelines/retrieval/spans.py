@@ -9,12 +9,12 @@ _YEAR = re.compile(r"(?<!\d)(?<!\d[.,])(?:19|20)\d\d(?!\d)(?![.,]\d)")
 
 def occurs(span: str, text: str) -> bool:
     """Whether `span` stands in `text` as a whole: `53` does not stand in `53,500`, nor `201` in `2013`."""
-    span = flat(span)
+    span = flatten(span)
     if not span:
         return False
     before = r"(?<!\w)(?<!\d[.,])" if span[0].isalnum() else ""
     after = r"(?!\w)(?![.,]\d)" if span[-1].isalnum() else ""
-    return re.search(before + re.escape(span) + after, flat(text)) is not None
+    return re.search(before + re.escape(span) + after, flatten(text)) is not None
 
 
 def years(text: str) -> set[str]:
@@ -22,6 +22,6 @@ def years(text: str) -> set[str]:
     return set(_YEAR.findall(text))
 
 
-def flat(text: str) -> str:
+def flatten(text: str) -> str:
     """The text on one line, runs of white space as one space."""
     return " ".join(text.split())

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pipelines.config import Settings
 from pipelines.errors import RatchetError
-from pipelines.retrieval.spans import flat, occurs, years
+from pipelines.retrieval.spans import flatten, occurs, years
 
 if TYPE_CHECKING:
     from pipelines.retrieval.index import Index, Passage
@@ -123,7 +123,7 @@ def conclude(found: LookUp, generated: Generated | None, as_of: str, parts: Part
         nearest = found.passages[0]
         text = (
             f"{parts.release} holds no checked answer to this. "
-            f"The nearest passage is {nearest.paragraph} ({nearest.title}): {flat(nearest.text)}"
+            f"The nearest passage is {nearest.paragraph} ({nearest.title}): {flatten(nearest.text)}"
         )
     else:
         text = f"{parts.release} holds no text in force on {as_of} that this could be answered from."
@@ -151,7 +151,7 @@ def _checked(found: LookUp, generated: Generated | None, prompt: Prompt) -> tupl
     if not 1 <= parsed.cited <= len(passages):
         return None, None, "bad_citation"
     cited = passages[parsed.cited - 1]
-    span = flat(parsed.answer)
+    span = flatten(parsed.answer)
     if not occurs(span, cited.text):
         # A span that stands in one passage only rests on that one, whichever number the model wrote behind it.
         holders = [passage for passage in passages if occurs(span, passage.text)]

@@ -11,17 +11,16 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.config import DomainConfig, Settings, load_domain
 from pipelines.errors import Conflict, GateRefused
 from pipelines.governance import audit
-from pipelines.manifest import Manifest, Outcome, find, run_step, sha256_file
+from pipelines.manifest import Manifest, Outcome, run_step, sha256_file
 from pipelines.registry import artifacts, candidates, pointer
 from pipelines.state import outbox
 from pipelines.state.database import reading, transaction
-from pipelines.state.models import Artifact, Candidate, DatasetVersion, GateReport, now
+from pipelines.state.models import Candidate, DatasetVersion, GateReport, now
 
 if TYPE_CHECKING:
     from pipelines.evaluation.cases import Asked, Row
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from pipelines.serving.generations import Generations
 
 GATE_VERSION = 2
-PROMPTS_SHOWN = 20
 
 
 def gate(settings: Settings, domain_name: str, candidate_id: str) -> Manifest:
@@ -74,7 +72,8 @@ def _gate(settings: Settings, domain: DomainConfig, candidate: Candidate, agains
     metrics.require_known(_named(domain), f"configs/domains/{domain.domain}.yaml, gate")
     with reading(settings) as session:
         version = session.get_one(DatasetVersion, candidate.version_id)
-    examples = examples_of(settings, candidate.adapter_id)
+    adapter = artifacts.get(settings, candidate.adapter_id) if candidate.adapter_id else None
+    examples = artifacts.examples_of(settings, adapter) if adapter is not None else None
     documents = warehouse.documents(settings, domain.domain, version.id)
     loaded = suites.load(settings, domain, documents, version.known_on, examples)
     suites.require_apart(loaded.asked, documents, examples)
@@ -146,18 +145,6 @@ def _calibration(settings: Settings, domain: DomainConfig) -> str | None:
     rule = domain.gate.judge
     path = settings.configs / rule.calibration if rule is not None and rule.calibration is not None else None
     return sha256_file(path) if path is not None and path.is_file() else None
-
-
-def examples_of(settings: Settings, adapter_id: str | None) -> Path | None:
-    """The folder of the examples that an adapter learned from; None without an adapter, and where they are gone."""
-    if adapter_id is None:
-        return None
-    with reading(settings) as session:
-        packed = session.get(Artifact, artifacts.get(settings, adapter_id).facts.get("training_set", ""))
-    made = None if packed is None else find(settings, packed.step_hash)
-    source = None if made is None else find(settings, str(made.inputs.get("examples")))
-    folder = None if source is None else settings.artifacts / source.outputs["path"]
-    return folder if folder is not None and folder.is_dir() else None
 
 
 def _engines(settings: Settings, cells: Sequence[Any]) -> dict[str, Any]:

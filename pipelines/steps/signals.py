@@ -204,11 +204,8 @@ def _stale_goldens(questions: list[Golden], changes: Iterable[Any], before: str,
 
 def _resting(settings: Settings, adapter: Artifact) -> list[set[str]] | None:
     """Per example of the adapter's training set, the keys of the documents it rests on. None where the examples are gone."""
-    with reading(settings) as session:
-        packed = session.get(Artifact, adapter.facts.get("training_set", ""))
-    made = None if packed is None else find(settings, packed.step_hash)
-    source = None if made is None else find(settings, str(made.inputs.get("examples")))
-    return None if source is None else rests_on(settings.artifacts / source.outputs["path"])
+    source = artifacts.examples_of(settings, adapter)
+    return None if source is None else rests_on(source)
 
 
 def rests_on(folder: Path) -> list[set[str]] | None:

@@ -15,6 +15,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pipelines.config import Settings
 from pipelines.errors import ConfigError, NotFound
 from pipelines.manifest import sha256
+from pipelines.retrieval.spans import flatten as flatten
 
 NOT_STATED = "not stated"
 """What the model answers when no passage holds the answer."""
@@ -73,8 +74,3 @@ class Prompt:
         """The inverse of `completion`, and strict: one line that ends in `[n]`. Whatever else the model says is no answer."""
         match = _ANSWER.fullmatch(generated.strip())
         return Parsed(match["answer"], int(match["cited"])) if match else Parsed(None, None)
-
-
-def flatten(text: str) -> str:
-    """The text on one line, runs of white space as one space."""
-    return " ".join(text.split())
