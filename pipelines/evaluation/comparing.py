@@ -86,6 +86,8 @@ class Findings:
         self.open: list[str] = []
         self.settle: list[str] = []
         self.notes: list[str] = []
+        self.open_bias: list[str] = []
+        """Personas of whom too few pairs were told: one note for all."""
 
 
 def suites_of(candidate: Sequence[Row], gate: Gate, said: Findings) -> dict[str, Suite]:

@@ -98,6 +98,8 @@ def judge(
         p_adjusted = adjusted.get((one.key,))
         metrics[one.key] = _entry(one, p_adjusted, _outcome(one, p_adjusted, first, gate, said))
     told = [_told(part, adjusted[_name(part)], gate, said) for part in slices]
+    if said.open_bias:
+        said.notes.append(f"bias: not shown to be alike, nor to differ; reported only: pairs of {'; '.join(said.open_bias)}")
     if first:
         said.notes.append(f"no release is live: only floors{' and bias' if pairs else ''} were judged")
         if not any(one.floor is not None for one in measured):
@@ -176,7 +178,7 @@ def _told(part: Slice, p_adjusted: float, gate: Gate, said: Findings) -> dict[st
         if shown and not within:
             said.bad.append(told)
         elif not within:
-            said.notes.append(f"{told}: not shown to be alike, nor to differ; reported only")
+            said.open_bias.append(f"{part.name} by {figures} on {loss.n}")
     elif shown and not within:
         where = f"{part.metric} loses {figures} against {WHOM['live']} on the {loss.n} cases of {part.by} {part.name}"
         said.bad.append(f"{where} (margin {part.margin:.3f}): {GOLDENS} {some(part.worst)}")

@@ -70,7 +70,9 @@ def _row(name: object, entry: object) -> list[str]:
     if told.get("low") is not None and told.get("high") is not None:
         value += f" [{_figure(told['low'])}, {_figure(told['high'])}]"
     others = (told.get("floor"), lost.get("value"), lost.get("upper"), told.get("margin"))
-    return [plain(suite or GOLDENS), plain(metric), value, *(map(_figure, others))]
+    # The column's head names the live release; forgetting is measured against another.
+    compared = f"{plain(metric)} against {plain(told['against'])}" if told.get("against") else plain(metric)
+    return [plain(suite or GOLDENS), compared, value, *(map(_figure, others))]
 
 
 def _figure(value: object) -> str:

@@ -323,4 +323,5 @@ def _notes(settings: Settings, path: str) -> list[str]:
 def _figures(metric: dict[str, Any]) -> dict[str, Any]:
     loss = metric.get("loss") or {}
     shown = {name: metric.get(name) for name in ("value", "low", "high", "floor", "margin")}
-    return {**shown, "loss": loss.get("value"), "upper": loss.get("upper")}
+    against = "the base" if metric.get("base") else ""
+    return {**shown, "loss": loss.get("value"), "upper": loss.get("upper"), "against": against}

@@ -402,3 +402,10 @@ def test_what_must_not_leak_needs_no_suite_of_its_own() -> None:
     assert decide([*rows(), *leaks], [*rows(), *leaks]).verdict == "pass"
     told = [replace(leaks[0], scores={"withheld": 0.0}), *leaks[1:]]
     assert decide([*rows(), *told], [*rows(), *leaks]).verdict == "fail"
+
+
+def test_all_personas_of_whom_too_little_is_known_are_one_note() -> None:
+    pairs = {"female/male": [(1.0, 1.0)] * 2, "male/older": [(1.0, 1.0)] * 3}
+    found = judge(rows(), rows(), None, gate(), VOTES, pairs=pairs)
+    (note,) = found.notes
+    assert "female/male by 0.000" in note and "on 2; male/older by 0.000" in note and note.endswith("on 3")

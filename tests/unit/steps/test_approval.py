@@ -443,3 +443,13 @@ def test_a_person_named_like_the_policy_is_a_person(lenient: Settings) -> None:
     with reading(lenient) as session:
         candidate, found = session.get_one(Candidate, R2), session.get_one(Approval, R2)
         assert "is not an approver" in str(rights.lost(session, load_domain(DOMAIN, lenient), candidate, found))
+
+
+def test_what_is_measured_against_the_base_says_so() -> None:
+    from pipelines.steps.approval_body import _row
+
+    assert _row("retention/answer_correct", {"value": 0.9, "loss": 0.1, "against": "the base"})[:2] == [
+        "retention",
+        "answer\\_correct against the base",
+    ]
+    assert _row("grounded", {"value": 0.9, "against": ""})[:2] == ["goldens", "grounded"]

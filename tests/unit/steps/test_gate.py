@@ -122,7 +122,8 @@ def test_the_first_release_is_judged_by_floors_and_asked_once(world: World) -> N
     assert told.payload["verdict"] == "pass"
     shown = gate.require_pass(world.site, "regulatory", first)
     assert candidates.get(world.site, first).state == "gated"
-    assert {"value", "low", "high", "floor", "margin", "loss", "upper"} == set(shown["metrics"]["answer_correct"])
+    assert {"value", "low", "high", "floor", "margin", "loss", "upper", "against"} == set(shown["metrics"]["answer_correct"])
+    assert shown["metrics"]["retention/answer_correct"]["against"] == "the base"
 
 
 def test_an_equal_a_worse_and_a_better_one_against_what_is_live(world: World) -> None:
