@@ -47,6 +47,24 @@ class Ports(Strict):
     gateway: int = Field(8090, ge=1, le=65535)
 
 
+class TritonInstance(Strict):
+    """One Triton server of several, as `host:port` of its HTTP and of its gRPC endpoint."""
+
+    http: str = Field(pattern=r"^[A-Za-z0-9.-]+:\d{1,5}$")
+    grpc: str = Field(pattern=r"^[A-Za-z0-9.-]+:\d{1,5}$")
+
+
+class Oidc(Strict):
+    """Where people's tokens come from. Signed with an asymmetric algorithm only; see docs/access.md."""
+
+    issuer: str = Field(min_length=1)
+    audience: str = Field(min_length=1)
+    jwks_url: str = Field(pattern=r"^https?://")
+    roles_claim: str = "roles"
+    domains_claim: str = Field("domains", description="domains the person may ask; a token without it may ask none")
+    tenant_claim: str = "tenant"
+
+
 class Settings(Strict):
     """Where things are. One file per environment under configs/environments/, overridden by RATCHET_* variables."""
 
@@ -57,6 +75,10 @@ class Settings(Strict):
     database_url: str | None = None
     host: str = "127.0.0.1"
     ports: Ports = Ports()
+    redis_url: str | None = Field(None, description="cache and budgets shared by gateways; none: each process keeps its own")
+    gateway_workers: int = Field(1, ge=1, le=64, description="processes of the gateway on this host")
+    tritons: tuple[TritonInstance, ...] = Field((), description="servers behind the gateway; none: this site's own, on its ports")
+    oidc: Oidc | None = Field(None, description="none: API keys only")
     today: str | None = Field(None, pattern=r"^\d{4}-\d{2}-\d{2}$", description="fixes the date in tests")
 
     @property
@@ -114,7 +136,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         raise ConfigError(f"no environment named {name!r}", where=str(path), todo=did_you_mean(name, _stems(path.parent)))
     values: dict[str, Any] = read_yaml(path)
     values.update(environment=name, configs=configs)
-    for key in ("var", "landing", "database_url", "host", "today"):
+    for key in ("var", "landing", "database_url", "redis_url", "gateway_workers", "host", "today"):
         if value := env.get(f"RATCHET_{key.upper()}"):  # empty is unset: it would mean the checkout itself
             values[key] = value
     ports = dict(values.get("ports") or {})

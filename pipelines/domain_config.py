@@ -1,6 +1,6 @@
 """What one file of configs/domains/ may say: sources, contract, privacy, task, base model, gate, rollout, roles, each a model of its own.
 
-Sources, screen, examples, recipe, plan and compute have files of their own beside this one. Nothing is read here: `config.load_domain`.
+Sources, screen, examples, recipe, plan, gate, serving, rollout and compute have files of their own beside this one. Nothing is read here: `config.load_domain`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from pipelines.gate_config import Gate as Gate
 from pipelines.plan_config import Budget, PlanPolicy
 from pipelines.project import PROJECT
 from pipelines.recipe_config import Recipe
+from pipelines.rollout_config import Rollout as Rollout
 from pipelines.screen_config import Screen
+from pipelines.serving_config import Serving
 from pipelines.source_config import Source
 from pipelines.strict import Name, Share, Strict
 
@@ -218,23 +220,6 @@ class Retrieval(Strict):
     access: tuple[AccessRule, ...] = Field((), exclude_if=not_, description="who finds what; without a rule, everybody")
 
 
-class AutoApproval(Strict):
-    """A release that nobody need approve: of a plan `index` (only the index is new), that changes and risks little."""
-
-    max_changed_share: Share = Field(0.02, description="documents added, amended, withdrawn or removed since the live version")
-    max_loss: Share = Field(0.02, description="upper end of each metric's loss against the live release")
-
-
-class Rollout(Strict):
-    """How a release goes live."""
-
-    canary_share: Share = 0.1
-    canary_requests: int = Field(8, ge=0)
-    max_error_share: Share = 0.0
-    approval_hours: float = Field(72, gt=0)
-    auto_approve: AutoApproval | None = Field(None, description="none: a person approves every release")
-
-
 class Roles(Strict):
     """Airflow user names per right. The uploader of the data is never its approver."""
 
@@ -263,6 +248,8 @@ class DomainConfig(Strict):
     budget: Budget | None = None
     gate: Gate
     rollout: Rollout = Rollout()
+    # Not in dumps: what is frozen of it is in the candidate's policy.
+    serving: Serving = Field(Serving(), exclude=True)
     roles: Roles = Roles()
     # Not in dumps: where a step runs does not change what it yields.
     compute: dict[StepName, Name] = Field({}, exclude=True, description="step -> profile in configs/compute/; `local` for those not named")

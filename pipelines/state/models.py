@@ -389,6 +389,11 @@ class Pointer(Base):
     previous_id: Mapped[str | None] = mapped_column(ForeignKey("candidates.id"))
     canary_id: Mapped[str | None] = mapped_column(ForeignKey("candidates.id"))
     canary_share: Mapped[float] = mapped_column(Float, default=0.0)
+    """Of the conversations that the canary answers."""
+    shadow_share: Mapped[float] = mapped_column(Float, default=0.0, server_default="0")
+    """Of the requests that the canary answers too, for nobody to see."""
+    epoch: Mapped[int] = mapped_column(default=0, server_default="0")
+    """Raised by whatever makes cached answers worthless: a rollback, an erasure."""
     since: Mapped[datetime | None]
 
 
@@ -406,6 +411,45 @@ class Tenure(Base):
     actor: Mapped[str] = mapped_column(String(120))
     reason: Mapped[str] = mapped_column(Text)
     announced_at: Mapped[datetime | None]
+
+
+class RolloutRow(Base):
+    """How far a candidate's rollout came, so that a cleared task goes on where it was and never starts the canary anew."""
+
+    __tablename__ = "rollouts"
+
+    candidate_id: Mapped[str] = mapped_column(ForeignKey("candidates.id"), primary_key=True)
+    against: Mapped[str | None] = mapped_column(String(60))
+    """The release that was live when it began."""
+    stage: Mapped[int] = mapped_column(default=0)
+    """0 is the shadow where there is one, then the canary's steps."""
+    stage_began_at: Mapped[datetime] = mapped_column(default=now)
+    began_at: Mapped[datetime] = mapped_column(default=now)
+    state: Mapped[str] = mapped_column(String(12), default="running")
+    """running | passed | reverted | withdrawn"""
+    reason: Mapped[str | None] = mapped_column(Text)
+    facts: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """Per stage and test what was seen: counts and evidence, no text."""
+
+
+class ApiKey(Base):
+    """A key of the gateway, by its hash. Never deleted: the audit log names it."""
+
+    __tablename__ = "api_keys"
+
+    hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """SHA-256 of the key, which has 256 random bits: there is nothing to guess, so no slow hash."""
+    name: Mapped[str] = mapped_column(String(120), index=True)
+    tenant: Mapped[str] = mapped_column(String(80))
+    """Whose it is; answers are cached per tenant. The name where nothing else is said."""
+    grants: Mapped[dict[str, Any]]
+    """domains, roles, delivers, candidates, pins: see `serving.keys.Grants`."""
+    limits: Mapped[dict[str, Any]]
+    """requests_per_minute, tokens_per_day; a missing one does not limit."""
+    issued_by: Mapped[str] = mapped_column(String(120))
+    issued_at: Mapped[datetime] = mapped_column(default=now)
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
 
 
 class Watermark(Base):

@@ -33,10 +33,10 @@ def test_every_shipped_domain_loads() -> None:
 
 def test_a_misspelt_key_is_named_with_its_file_and_the_nearest_right_one(tmp_path: Path) -> None:
     environ = site(tmp_path)
-    edit(tmp_path, "regulatory", {"rollout.canary_shaer": 0.2})
+    edit(tmp_path, "regulatory", {"rollout.canary_requets": 0.2})
     with pytest.raises(ConfigError) as caught:
         load_domain("regulatory", load_settings(environ))
-    assert "unknown key 'rollout.canary_shaer' did you mean 'canary_share'?" in str(caught.value)
+    assert "unknown key 'rollout.canary_requets' did you mean 'canary_requests'?" in str(caught.value)
     assert "regulatory.yaml" in str(caught.value)
 
 
