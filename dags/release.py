@@ -6,7 +6,8 @@
 
 **At 3 a.m.** `require_pass` red: the gate refused; read its report on the release board, nothing is to be cleared. `approve` waits
 for one of the domain's approvers; red, none answered in time. `load`, `gate` red: Triton or the gateway was down; mend and clear that
-task. `canary` red: the candidate was withdrawn, live traffic is untouched. To go back: `ratchet rollback`, which needs no Airflow.
+task. `canary` red: it was taken back, its last line says by which figures; live is untouched. A killed `canary` goes on where it was; while
+Airflow is down the gateways take a bad canary back. To go back: `ratchet rollback`, which needs no Airflow.
 Runbook: `docs/runbooks/release.md`.
 """
 

@@ -1,7 +1,7 @@
 """**Purpose.** Make an earlier release of a domain live again, from the UI. `ratchet rollback` does the same without Airflow, sooner.
 
-**Inputs.** `domain`, `reason` for the audit log, and `to`, the release's number; without it the one before. Who triggered the run is the
-actor. Only an administrator may trigger it.
+**Inputs.** `domain`, `reason` for the audit log, `to`, the release's number (without it the one before), and `only`, a part to take back by
+itself while the others stay. Who triggered the run is the actor. Only an administrator may trigger it.
 
 **Outputs.** The domain's pointer has moved; gateways follow within a second, and no request fails. What was live is `reverted`, a canary
 ends.
@@ -17,8 +17,9 @@ names = [domain.domain for domain in good_domains()]
 params = {
     "domain": Param(type="string", enum=names, title="Domain"),
     "to": Param(None, type=["null", "integer"], minimum=1, title="Release number", description="empty: the one before"),
+    "only": Param(None, type=["null", "string"], enum=[None, "adapter", "prompt", "index"], title="Part", description="empty: the whole"),
     "reason": Param(type="string", minLength=3, title="Reason", description="goes to the audit log"),
 }
 
 with by_hand_dag("rollback", __doc__, params):
-    task(by_hand("registry.pointer.rollback"))(more={"run": "{{ dag.dag_id }}/{{ run_id }}"}) >> tell_others()
+    task(by_hand("registry.partial.rollback"))(more={"run": "{{ dag.dag_id }}/{{ run_id }}"}) >> tell_others()

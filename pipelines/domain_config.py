@@ -1,6 +1,7 @@
 """What one file of configs/domains/ may say: sources, contract, privacy, task, base model, gate, rollout, roles, each a model of its own.
 
-Sources, screen, examples, recipe, plan, gate, serving, rollout and compute have files of their own beside this one. Nothing is read here: `config.load_domain`.
+Sources, screen, examples, recipe, plan, gate, serving, rollout and compute have files of their own beside this one. Nothing is read
+here: `config.load_domain`.
 """
 
 from __future__ import annotations
@@ -259,6 +260,13 @@ class DomainConfig(Strict):
         # Airflow lets anyone respond when the list of assigned users is empty.
         if not self.roles.approvers:
             raise ValueError("roles.approvers is empty: name at least one Airflow user who may approve a release")
+        return self
+
+    @model_validator(mode="after")
+    def _a_certificate_covers_nobody_outside(self) -> DomainConfig:
+        # 45 CFR 164.514(b)(1): the expert judged the risk with the recipients that there were.
+        if self.serving.routing.provider is not None and self.privacy.profile == "expert":
+            raise ValueError("serving.routing.provider: a domain masked under an expert's certificate sends nothing to a provider")
         return self
 
     @model_validator(mode="after")

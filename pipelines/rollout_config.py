@@ -30,9 +30,9 @@ class Tolerances(Strict):
     errors: Share = 0.01
     latency: Share = Field(0.15, description="requests slower than nine of ten of the live release's")
     tokens: Share = Field(0.15, description="answers longer than nine of ten of the live release's")
-    guards: Share = 0.03
+    guards: Share = 0.01
     confidence: Share = Field(0.15, description="answers less sure than nine of ten of the live release's")
-    quality: Share = Field(0.1, description="answers withheld, or judged wrong where a judge looks at live traffic")
+    quality: Share = Field(0.05, description="answers withheld, or judged wrong where a judge looks at live traffic")
 
 
 class Rollout(Strict):

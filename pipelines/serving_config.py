@@ -1,5 +1,6 @@
-"""What a domain file may say about answering: confidence, guards, cache, routing, streaming, the engine. Read anew by every gateway when the
-file changes, apart from what the candidate's policy froze (docs/api.md): a guard is tightened without a release.
+"""What a domain file may say about answering: confidence, guards, cache, routing, streaming, the engine.
+
+Gateways read it anew when the file changes, apart from what the candidate's policy froze: a guard is tightened without a release.
 """
 
 from __future__ import annotations
@@ -67,6 +68,8 @@ class Routing(Strict):
     def _leaving_is_said(self) -> Self:
         if self.provider is not None and not self.text_may_leave:
             raise ValueError("a provider is outside: say text_may_leave: true, or drop it")
+        if self.small is not None and "threshold" not in self.model_fields_set:
+            raise ValueError("a smaller base needs a threshold of its own: `ratchet route DOMAIN` learns it")
         return self
 
 
@@ -109,3 +112,9 @@ class Serving(Strict):
     cache: CachePolicy = CachePolicy()
     routing: Routing = Routing()
     engine: EngineSettings = EngineSettings()
+
+    @model_validator(mode="after")
+    def _a_live_stream_cannot_wait_for_its_record(self) -> Self:
+        if self.stream == "live" and self.audit == "mandatory":
+            raise ValueError("stream: live sends text before its record is on disk: say audit: best_effort too, or stream: checked")
+        return self

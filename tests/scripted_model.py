@@ -20,7 +20,9 @@ class Scripted:
     def __init__(self, says: Callable[[str, str], str | Exception]) -> None:
         self.says, self.prompts, self.mended, self.up = says, 0, 0, True
 
-    def generate(self, prompts: Sequence[str], adapter: str = "", max_tokens: int = 48, chat: bool = False) -> list[Generated]:
+    def generate(
+        self, prompts: Sequence[str], adapter: str = "", max_tokens: int = 48, chat: bool = False, adapter_sha256: str = ""
+    ) -> list[Generated]:
         if not self.up:
             raise Unavailable("Triton does not answer")
         self.prompts += len(prompts)
@@ -43,7 +45,7 @@ class Shelf:
     """An index of given passages: those that share a word with the question, in order."""
 
     def __init__(self, passages: Sequence[Passage]) -> None:
-        self.passages, self.searched = list(passages), 0
+        self.passages, self.searched, self.every_role = list(passages), 0, frozenset[str]()
 
     def search(self, question: str, *, as_of: str, k: int, **_: Any) -> list[Passage]:
         self.searched += 1

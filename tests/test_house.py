@@ -11,7 +11,8 @@ from pipelines.config import PROJECT
 
 FOUNDATIONS = {
     "config", "source_config", "screen_config", "plan_config", "recipe_config", "examples_config", "compute_config", "domain_config",
-    "gate_config", "serving_config", "rollout_config", "project", "parsing", "strict", "errors", "locks", "manifest", "writing", "state", "governance",
+    "gate_config", "serving_config", "rollout_config",
+    "project", "parsing", "strict", "errors", "locks", "manifest", "writing", "state", "governance",
 }  # fmt: skip
 CAPABILITIES = {"intake", "masking", "corpus", "retrieval", "training", "compute", "evaluation", "registry", "serving"}
 ABOVE = {"steps", "site", "demo", "samples", "cli", "__main__"}

@@ -9,13 +9,13 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
-from pipelines.cli import audit, calibrate, corpus, datasets, learning, quarantine, releases, site
+from pipelines.cli import audit, calibrate, corpus, datasets, keys, learning, quarantine, releases, route, site, traffic
 from pipelines.errors import RatchetError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-for part in (site, corpus, learning, releases, calibrate):
+for part in (site, corpus, learning, releases, calibrate, route):
     app.add_typer(part.app)
-for name, part in (("datasets", datasets), ("quarantine", quarantine), ("audit", audit)):
+for name, part in (("datasets", datasets), ("quarantine", quarantine), ("audit", audit), ("keys", keys), ("traffic", traffic)):
     app.add_typer(part.app, name=name)
 
 

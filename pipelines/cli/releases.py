@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,14 @@ from pipelines.config import domain_names, load_domain, load_settings
 from pipelines.writing import write_json
 
 app = typer.Typer()
+
+
+class Part(StrEnum):
+    """What a rollback can take back by itself."""
+
+    ADAPTER = "adapter"
+    PROMPT = "prompt"
+    INDEX = "index"
 
 
 @app.command(hidden=True)
@@ -77,14 +86,15 @@ def rollback(
     domain: DomainName,
     reason: Annotated[str, typer.Option(help="Why; goes to the audit log.")],
     to: Annotated[int | None, typer.Option(help="Release number; default the one before.")] = None,
+    only: Annotated[Part | None, typer.Option(help="Take back this part alone; the others stay as they are live.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make an earlier release live again. Needs neither Airflow nor Triton."""
-    from pipelines.registry import pointer
+    from pipelines.registry import partial
 
     settings = load_settings()
     load_domain(domain, settings)
-    target = pointer.rollback(settings, domain, actor=actor(), reason=reason, to=to)
+    target = partial.rollback(settings, domain, actor=actor(), reason=reason, to=to, only=only.value if only else None)
     show(as_json, [{"domain": domain, "live": target}], ("domain", "live"))
 
 

@@ -10,8 +10,7 @@ import typer
 from rich.console import Console
 
 from pipelines.cli.common import AsJson, show
-from pipelines.config import load_domain, load_settings
-from pipelines.errors import BadInput
+from pipelines.config import load_settings
 
 app = typer.Typer()
 
@@ -63,24 +62,6 @@ def migrate() -> None:
     settings = load_settings()
     upgrade(settings)
     Console().print(f"control database is up to date: {_hide(settings.database)}")
-
-
-@app.command()
-def key(
-    name: Annotated[str, typer.Argument(help="Who will call with it.")],
-    domains: Annotated[list[str] | None, typer.Argument(help="Domains it may ask.")] = None,
-    deliver: Annotated[list[str] | None, typer.Option(help="A domain it may upload files to; may be repeated.")] = None,
-) -> None:
-    """Issue an API key for the gateway; shown once, only its hash is kept."""
-    from pipelines.serving.keys import issue_key
-
-    settings = load_settings()
-    ask, give = domains or [], deliver or []
-    if not ask and not give:
-        raise BadInput("a key without a right is of no use", todo="name domains it may ask, or --deliver DOMAIN")
-    for domain in (*ask, *give):
-        load_domain(domain, settings)
-    typer.echo(issue_key(settings, name, ask, delivers=give))
 
 
 @app.command()

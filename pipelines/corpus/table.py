@@ -32,7 +32,7 @@ def open_table(settings: Settings, domain_name: str) -> Any:
 
     if (settings.warehouse / "catalog.db").exists():
         try:
-            return _catalog(settings).load_table(f"{NAMESPACE}.{domain_name}")
+            return catalog(settings).load_table(f"{NAMESPACE}.{domain_name}")
         except NoSuchTableError:
             pass
     raise NotFound("the domain has no dataset version yet", where=domain_name, todo="deliver a first arrival")
@@ -40,10 +40,10 @@ def open_table(settings: Settings, domain_name: str) -> Any:
 
 def open_or_create(settings: Settings, domain_name: str) -> Any:
     """The domain's table, made at first use, with the columns and properties of this version of the code."""
-    catalog = _catalog(settings)
-    catalog.create_namespace_if_not_exists(NAMESPACE)
+    held = catalog(settings)
+    held.create_namespace_if_not_exists(NAMESPACE)
     # The text of a version must stay readable as long as its tag stands: nothing here deletes old metadata or data.
-    table = catalog.create_table_if_not_exists(f"{NAMESPACE}.{domain_name}", schema=schema(), properties=_PROPERTIES)
+    table = held.create_table_if_not_exists(f"{NAMESPACE}.{domain_name}", schema=schema(), properties=_PROPERTIES)
     if any(name not in table.schema().column_names for name in _NULLABLE):
         with table.update_schema() as update:
             update.union_by_name(schema())
@@ -54,7 +54,8 @@ def open_or_create(settings: Settings, domain_name: str) -> Any:
     return table
 
 
-def _catalog(settings: Settings) -> Any:
+def catalog(settings: Settings) -> Any:
+    """The warehouse's catalog, for every namespace in it."""
     from pyiceberg.catalog.sql import SqlCatalog
 
     settings.warehouse.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Direct contact details, by one regular expression: for the gateway's traffic log, where a request has microseconds to spare.
+"""Direct contact details, by one regular expression: for the gateway, where a request has microseconds to spare.
 
 Light on purpose: it imports nothing, knows no names, and is not enough for anything but a public domain.
 """
@@ -18,6 +18,22 @@ _DIRECT: Final = re.compile(
 )
 
 
+_IBAN_HEAD: Final = re.compile(r"[A-Z]{2}\d{2}")
+_NO_DIGITS: Final = {ord(digit): None for digit in "0123456789"}
+
+
+def spans(text: str) -> list[tuple[int, int]]:
+    """Places of direct contact details, in order."""
+    # Each of them has an @, a +, nine digits or the head of an IBAN: most questions have none, and are done in a microsecond.
+    if "@" not in text and "+" not in text and len(text) - len(text.translate(_NO_DIGITS)) < 9 and not _IBAN_HEAD.search(text):
+        return []
+    return [match.span() for match in _DIRECT.finditer(text)]
+
+
 def mask(text: str) -> str:
     """The text with `<removed>` for each direct contact detail."""
-    return _DIRECT.sub("<removed>", text)
+    pieces, last = [], 0
+    for start, end in spans(text):
+        pieces += [text[last:start], "<removed>"]
+        last = end
+    return "".join([*pieces, text[last:]])

@@ -121,6 +121,37 @@ class Masker:
         """(start, end, kind) of what would be replaced, subjects apart: what the coverage gate and the bench count."""
         return [(span.start, span.end, _LABELS.get(span.kind, span.kind)) for span in _merge(self._found(text))]
 
+    def marked(self, text: str) -> tuple[str, list[tuple[str, str]]]:
+        """The text with a numbered mark (`[NAME-1]`) for each identifier, equal ones alike, and the pairs (mark, what it stands for), so
+        that the caller who sent them can be told them back. Dates, ages and ZIP codes become what they are in masked documents.
+
+        MaskingFailed, which never quotes the text, when anything goes wrong.
+        """
+        self._valid()
+        try:
+            return self._marked(unicodedata.normalize("NFC", text))
+        except MaskingFailed:
+            raise
+        except Exception as error:
+            raise MaskingFailed(f"masking stopped ({type(error).__name__})", todo="nothing of this text was kept; report it") from None
+
+    def _marked(self, text: str) -> tuple[str, list[tuple[str, str]]]:
+        marks: dict[tuple[str, str], tuple[str, str]] = {}
+        pieces, last = [], 0
+        for span in _merge(self._found(text)):
+            value = text[span.start : span.end]
+            if span.kind in ("DATE", "AGE", "ZIP"):
+                mark = _replacement(span.kind, value, 0)
+            else:
+                label = _LABELS.get(span.kind, span.kind)
+                number = 1 + sum(kind == label for kind, _ in marks)
+                mark, _ = marks.setdefault((label, value.casefold()), (f"[{label}-{number}]", value))
+            pieces += [text[last : span.start], mark]
+            last = span.end
+        marked = "".join([*pieces, text[last:]])
+        self._verify(marked, (), "")
+        return marked, list(marks.values())
+
     def _valid(self) -> None:
         certificate = self.privacy.certificate
         if certificate is not None and (self._today or date.today()) > certificate.expires:

@@ -17,14 +17,15 @@ from pipelines.state.models import Artifact, Candidate, GateReport, Pointer
 FORWARD = {
     "assembled": {"gated", "refused"},
     "gated": {"approved", "refused"},
-    "approved": {"canary", "refused"},
+    "approved": {"canary", "live", "refused"},
     "canary": {"live", "reverted", "refused"},
     "live": {"retired", "reverted"},
     "retired": {"live"},
     "reverted": {"live"},
     "refused": set(),
 }
-"""Allowed moves. `retired -> live` and `reverted -> live` are rollbacks by a person, on purpose."""
+"""Allowed moves. `retired -> live` and `reverted -> live` are rollbacks by a person, on purpose; `approved -> live` one of a single part,
+to a candidate of parts that were live (registry/partial.py). Promotion asks for `canary`."""
 
 
 def assemble(
@@ -46,11 +47,8 @@ def assemble(
         known = session.scalar(select(Candidate.id).where(Candidate.step_hash == step_hash))
         if known is not None:
             return known
-        number = (session.scalar(select(func.max(Candidate.number)).where(Candidate.domain == domain)) or 0) + 1
-        candidate = Candidate(
-            id=f"{domain}/r{number}",
+        row = Candidate(
             domain=domain,
-            number=number,
             version_id=version_id,
             base=base,
             base_sha256=base_sha256,
@@ -59,18 +57,21 @@ def assemble(
             prompt=prompt,
             prompt_sha256=prompt_sha256,
             policy=policy,
-            uploader=", ".join(_uploaders(session, domain, version_id)),
             step_hash=step_hash,
         )
-        session.add(candidate)
-        audit.record(
-            session,
-            actor="ratchet",
-            action="candidate.assembled",
-            subject=candidate.id,
-            detail={"version": version_id, "adapter": adapter_id, "index": index_id, "prompt": prompt},
-        )
-        return candidate.id
+        return enter(session, row)
+
+
+def enter(session: Session, row: Candidate, *, actor: str = "ratchet", **told: Any) -> str:
+    """Give a new candidate the next number of its domain, in the caller's transaction; returns its id. `told` goes to the audit log."""
+    row.number = (session.scalar(select(func.max(Candidate.number)).where(Candidate.domain == row.domain)) or 0) + 1
+    row.id = f"{row.domain}/r{row.number}"
+    row.uploader = ", ".join(_uploaders(session, row.domain, row.version_id))
+    session.add(row)
+    session.flush()
+    parts = {"version": row.version_id, "adapter": row.adapter_id, "index": row.index_id, "prompt": row.prompt}
+    audit.record(session, actor=actor, action="candidate.assembled", subject=row.id, detail=parts | told)
+    return row.id
 
 
 def _uploaders(session: Session, domain: str, version_id: str) -> list[str]:

@@ -41,9 +41,11 @@ def current(settings: Settings, domain: str) -> Pointer | None:
         return session.get(Pointer, domain)
 
 
-def set_canary(settings: Settings, candidate_id: str, share: float) -> None:
-    """Send `share` of the domain's requests to an approved candidate. Conflict while another canary runs; NotAllowed, audited, when its
-    approval does not stand any more."""
+def set_canary(settings: Settings, candidate_id: str, share: float, shadow: float = 0.0) -> None:
+    """Let an approved candidate answer `share` of the domain's conversations, and `shadow` of its requests for nobody to see.
+
+    Conflict while another canary runs; NotAllowed, audited, when its approval does not stand any more.
+    """
     domain = load_domain(candidates.get(settings, candidate_id).domain, settings)
     with _refusal_audited(settings, candidate_id), transaction(settings) as session:
         candidate = session.get_one(Candidate, candidate_id)
@@ -56,7 +58,7 @@ def set_canary(settings: Settings, candidate_id: str, share: float) -> None:
         rights.require_standing(session, domain, candidate)
         if candidate.state != "canary":
             candidates.move(session, candidate_id, "canary")
-        pointer.canary_id, pointer.canary_share = candidate_id, share
+        pointer.canary_id, pointer.canary_share, pointer.shadow_share = candidate_id, share, shadow
 
 
 def end_canary(settings: Settings, candidate_id: str) -> None:
@@ -64,7 +66,7 @@ def end_canary(settings: Settings, candidate_id: str) -> None:
     with transaction(settings) as session:
         pointer = session.get(Pointer, session.get_one(Candidate, candidate_id).domain)
         if pointer is not None and pointer.canary_id == candidate_id:
-            pointer.canary_id, pointer.canary_share = None, 0.0
+            _no_canary(pointer)
 
 
 def promote(settings: Settings, candidate_id: str, *, actor: str = "ratchet", reason: str = "gated, approved, canary passed") -> bool:
@@ -92,36 +94,37 @@ def promote(settings: Settings, candidate_id: str, *, actor: str = "ratchet", re
 
 def rollback(settings: Settings, domain: str, *, actor: str, reason: str, to: int | None = None, run: str = "") -> str:
     """Make an earlier release live again (the previous one, or number `to`); returns its id. The release left behind is `reverted`.
+    One part alone is taken back by `registry.partial.rollback`.
 
     With `run` it is done once for that run: a cleared task must not go back one more.
     """
     with transaction(settings) as session:
-        if run and (done := _rolled_back(session, domain, run)) is not None:
+        if run and (done := rolled_back(session, domain, run)) is not None:
             return done
-        pointer = session.get(Pointer, domain)
-        if pointer is None or pointer.live_id is None:
-            raise Conflict(f"{domain} has no live release", todo="there is nothing to roll back")
-        target = f"{domain}/r{to}" if to is not None else _before(session, session.get_one(Candidate, pointer.live_id))
+        pointer = live_pointer(session, domain)
+        live = str(pointer.live_id)
+        target = f"{domain}/r{to}" if to is not None else before(session, session.get_one(Candidate, live))
         if target is None:
-            raise Conflict(f"{pointer.live_id} is the first release of {domain}", todo="there is nothing before it")
-        if target == pointer.live_id:
+            raise Conflict(f"{live} is the first release of {domain}", todo="there is nothing before it")
+        if target == live:
             raise BadInput(f"{target} is live already", todo="name an earlier release with --to")
-        if session.scalar(select(Tenure.id).where(Tenure.candidate_id == target).limit(1)) is None:
-            raise BadInput(f"{target} was never live", todo="`ratchet releases` lists what can be rolled back to")
-        candidates.require_unbarred(session, session.get_one(Candidate, target))
-        left = pointer.live_id
-        candidates.move(session, left, "reverted", actor=actor, reason=reason)
-        candidates.move(session, target, "live", actor=actor, reason=reason)
-        pointer.canary_id, pointer.canary_share = None, 0.0
-        _point(session, pointer, target, actor, reason)
-        audit.record(
-            session,
-            actor=actor,
-            action="release.rollback",
-            subject=target,
-            detail={"from": left, "reason": reason} | ({"run": run} if run else {}),
-        )
+        require_served(session, target)
+        go_back(session, pointer, target, actor, reason, {"run": run} if run else {})
         return target
+
+
+def go_back(session: Session, pointer: Pointer, target: str, actor: str, reason: str, more: dict[str, str]) -> None:
+    """Leave what is live for `target`, in the caller's transaction. What was live is `reverted`, a canary ends, cached answers are out of
+    reach. Conflict when a part of the target is barred, or its state does not allow it."""
+    candidates.require_unbarred(session, session.get_one(Candidate, target))
+    left = str(pointer.live_id)
+    candidates.move(session, left, "reverted", actor=actor, reason=reason)
+    candidates.move(session, target, "live", actor=actor, reason=reason)
+    _no_canary(pointer)
+    _point(session, pointer, target, actor, reason)
+    pointer.epoch += 1
+    detail = {"from": left, "reason": reason} | more
+    audit.record(session, actor=actor, action="release.rollback", subject=target, detail=detail)
 
 
 def live_on(settings: Settings, domain: str, day: str | None = None) -> list[Live]:
@@ -158,13 +161,29 @@ def _refusal_audited(settings: Settings, candidate_id: str) -> Iterator[None]:
         raise
 
 
-def _rolled_back(session: Session, domain: str, run: str) -> str | None:
+def live_pointer(session: Session, domain: str) -> Pointer:
+    """The pointer of a domain that has a live release; Conflict where it has none."""
+    pointer = session.get(Pointer, domain)
+    if pointer is None or pointer.live_id is None:
+        raise Conflict(f"{domain} has no live release", todo="there is nothing to roll back")
+    return pointer
+
+
+def require_served(session: Session, release: str) -> Candidate:
+    """A candidate that was live at some time; BadInput for any other."""
+    row = session.get(Candidate, release)
+    if row is None or session.scalar(select(Tenure.id).where(Tenure.candidate_id == release).limit(1)) is None:
+        raise BadInput(f"{release} was never live", todo="`ratchet releases` lists what can be rolled back to")
+    return row
+
+
+def rolled_back(session: Session, domain: str, run: str) -> str | None:
     """Where a run went back to; rollbacks are few, so they are looked through."""
     query = select(AuditEvent).where(AuditEvent.action == "release.rollback", AuditEvent.subject.startswith(f"{domain}/"))
     return next((event.subject for event in session.scalars(query) if event.detail.get("run") == run), None)
 
 
-def _before(session: Session, live: Candidate) -> str | None:
+def before(session: Session, live: Candidate) -> str | None:
     """The newest release older than the live one that ended well. A reverted one is gone back to only by name."""
     return session.scalar(
         select(Candidate.id)
@@ -190,6 +209,10 @@ def _pointer(session: Session, domain: str) -> Pointer:
     return pointer
 
 
+def _no_canary(pointer: Pointer) -> None:
+    pointer.canary_id, pointer.canary_share, pointer.shadow_share = None, 0.0, 0.0
+
+
 def _point(session: Session, pointer: Pointer, candidate_id: str, actor: str, reason: str) -> None:
     moment = now()
     if pointer.live_id is not None:
@@ -198,7 +221,7 @@ def _point(session: Session, pointer: Pointer, candidate_id: str, actor: str, re
             tenure.ended_at = moment
     session.add(Tenure(domain=pointer.domain, candidate_id=candidate_id, began_at=moment, actor=actor, reason=reason))
     if pointer.canary_id == candidate_id:
-        pointer.canary_id, pointer.canary_share = None, 0.0
+        _no_canary(pointer)
     pointer.previous_id, pointer.live_id, pointer.since = pointer.live_id, candidate_id, moment
     session.flush()
     candidate = session.get_one(Candidate, candidate_id)

@@ -234,6 +234,27 @@ class Index:
         version = self.facts.get("dataset_version", "")
         return [replace(passage, version=version) for passage in found[:k]]
 
+    @property
+    def dimensions(self) -> int:
+        """Of its vectors."""
+        return int(self.facts["dimensions"])
+
+    @property
+    def access(self) -> list[dict[str, Any]]:
+        """The rules that restrict what it finds, each with its `roles`."""
+        return list(self.facts.get("access", []))
+
+    @property
+    def every_role(self) -> frozenset[str]:
+        """The roles that together see everything, as the gate does."""
+        return frozenset[str]().union(*self._roles)
+
+    def vectors(self, texts: Sequence[str]) -> Any:
+        """float32 array (texts, dimensions) of the embedder it was built with; one text alone is remembered, and its search finds it."""
+        import numpy as np
+
+        return np.stack([self._embedder.query(texts[0])]) if len(texts) == 1 else self._embedder.embed(texts)
+
     def _near(self, question: str, scope: _Scope, count: int) -> list[dict[str, Any]]:
         """The rows of nearest vectors, with their `_distance`."""
         query = self._table.search(self._embedder.query(question), vector_column_name="vector").distance_type("cosine")

@@ -75,7 +75,8 @@ def _key(one: Asked, cell: Cell) -> tuple[int, str, str, int]:
 
 def _search(question: str, as_of: str, parts: Parts) -> Searched:
     began = time.perf_counter()
-    return tuple(parts.index.search(question, as_of=as_of, k=parts.passages)), time.perf_counter() - began
+    found = parts.index.search(question, as_of=as_of, k=parts.passages, roles=parts.index.every_role)
+    return tuple(found), time.perf_counter() - began
 
 
 def _look_up(one: Asked, cell: Cell, searches: Searches) -> tuple[LookUp | str, float]:

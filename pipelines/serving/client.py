@@ -1,23 +1,31 @@
-"""Talks to Triton: load, probe, generate. The gateway uses the asynchronous half, steps the other.
+"""Talks to Triton: load, probe, generate, stream. The gateway uses the asynchronous half, steps the other.
 
-A crashed Python stub still looks healthy to Triton (model, server and index all say READY), so only a real inference proves an engine.
+A whole answer comes over HTTP (aiohttp), which takes a third of the client's time that gRPC does; a streamed one over gRPC, where closing
+the stream cancels the work. A crashed Python stub still looks healthy to Triton (model, server and index all say READY), and never answers
+what it had begun: while requests are under way the engine is asked, now and then, for something that costs it nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, TypeVar
 
-from pipelines.config import Settings
+from pipelines.config import Settings, TritonInstance
 from pipelines.errors import BadInput, RatchetError, Unavailable
 from pipelines.serving import triton
 
 PROBE = "[1] The office opens at 9.\nQuestion: When does the office open?\nAnswer:"
 LOAD_SECONDS = 300.0
+LOOK_SECONDS = 0.5
+"""Pause between two looks at an engine that requests wait for."""
+LIVE_SECONDS = 3.0
+"""A server that does not say in so many seconds that it is alive is hung."""
+TOGETHER = 64
+"""Requests that a step sends at once: more than an engine's slots, less than its queue."""
 T = TypeVar("T")
 
 
@@ -26,20 +34,35 @@ class EngineCrashed(Unavailable):
 
 
 @dataclass(frozen=True, slots=True)
+class Ask:
+    """One prompt. `chat`: as a turn of the base's chat template. `adapter_sha256`: `manifest.sha256_folder` of the adapter as it was
+    registered; empty: its files are not compared."""
+
+    prompt: str
+    adapter: str = ""
+    max_tokens: int = 48
+    chat: bool = False
+    adapter_sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Generated:
-    """What the engine continued a prompt with. `confidence` is the mean probability of its tokens, in [0, 1]."""
+    """What the engine continued a prompt with. `confidence` is exp of the mean log-probability of its tokens, in [0, 1]; `min_logprob`
+    the least sure token's, at most 0."""
 
     text: str
     tokens_in: int
     tokens_out: int
     confidence: float
+    min_logprob: float = 0.0
 
 
 class Engine:
-    """One engine of this site's Triton, called from ordinary code. Each call opens its own connection, so threads may share it."""
+    """One engine of a Triton, called from ordinary code (not from within an event loop). Each call opens its own connections, so threads
+    may share it. `instance`: none is this site's own Triton."""
 
-    def __init__(self, settings: Settings, name: str) -> None:
-        self.settings, self.name = settings, name
+    def __init__(self, settings: Settings, name: str, instance: TritonInstance | None = None) -> None:
+        self.settings, self.name, self.instance = settings, name, instance
 
     def ready(self) -> bool:
         """Whether Triton calls it ready; False also when Triton is down. Says nothing about a crashed stub."""
@@ -66,26 +89,22 @@ class Engine:
                 raise Unavailable(f"{self.name} does not unload", todo="restart Triton")
             time.sleep(0.02)
 
-    def generate(self, prompts: Sequence[str], adapter: str = "", max_tokens: int = 48, chat: bool = False) -> list[Generated]:
-        """One result per prompt. `chat`: as a turn of the base's chat template. BadInput: a prompt is too long; EngineCrashed;
-        Unavailable: down, busy or too slow; RatchetError: the adapter cannot be used."""
-        from tritonclient.http import InferInput
+    def generate(
+        self, prompts: Sequence[str], adapter: str = "", max_tokens: int = 48, chat: bool = False, adapter_sha256: str = ""
+    ) -> list[Generated]:
+        """One result per prompt, all asked at once. BadInput: a prompt is too long; EngineCrashed; Unavailable: down, busy or too slow;
+        RatchetError: the adapter cannot be used. Of several errors the first prompt's is raised, when all have ended."""
+        return asyncio.run(self._all([Ask(prompt, adapter, max_tokens, chat, adapter_sha256) for prompt in prompts]))
 
-        found: list[Generated] = []
-        for start in range(0, len(prompts), triton.MAX_BATCH):
-            inputs = _inputs(InferInput, prompts[start : start + triton.MAX_BATCH], adapter, max_tokens, chat)
-            found += _results(self._call(partial(_infer, name=self.name, inputs=inputs)))
-        return found
-
-    def probe(self, adapter: str = "", chat: bool = False) -> float:
+    def probe(self, adapter: str = "", chat: bool = False, adapter_sha256: str = "") -> float:
         """Seconds of a real inference with that adapter, warmed. A crashed engine is mended once."""
         try:
-            self.generate([PROBE], adapter, 4, chat)
+            self.generate([PROBE], adapter, 4, chat, adapter_sha256)
         except EngineCrashed:
             self.mend()
-            self.generate([PROBE], adapter, 4, chat)
+            self.generate([PROBE], adapter, 4, chat, adapter_sha256)
         began = time.perf_counter()
-        self.generate([PROBE], adapter, 4, chat)
+        self.generate([PROBE], adapter, 4, chat, adapter_sha256)
         return time.perf_counter() - began
 
     def mend(self) -> None:
@@ -93,76 +112,235 @@ class Engine:
         self.unload()
         self.load()
 
+    async def _all(self, asks: Sequence[Ask]) -> list[Generated]:
+        server, slots = Server(self.settings, self.instance), asyncio.Semaphore(TOGETHER)
+
+        async def one(ask: Ask) -> Generated:
+            async with slots:
+                return await server.generate(self.name, ask)
+
+        try:
+            found = await asyncio.gather(*(one(ask) for ask in asks), return_exceptions=True)
+        finally:
+            await server.close()
+        for each in found:
+            if isinstance(each, BaseException):
+                raise each
+        return [each for each in found if isinstance(each, Generated)]
+
     def _call(self, use: Callable[[Any], T], seconds: float = triton.SECONDS + 5.0) -> T:
         from tritonclient.http import InferenceServerClient
 
-        client = InferenceServerClient(_address(self.settings), connection_timeout=5, network_timeout=seconds)
+        where = address(self.settings, self.instance)
+        client = InferenceServerClient(where.http, connection_timeout=5, network_timeout=seconds)
         try:
             return use(client)
         except Exception as error:
-            raise translate(error, self.settings) from error
+            raise translate(error, where.http) from error
         finally:
             client.close()
 
 
 class Server:
-    """Triton as the gateway sees it: one pool of connections, many requests at once."""
+    """A Triton as the gateway sees it: a pool of connections, many requests at once. `instance`: none is this site's own.
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    Nothing here is repeated or mended by itself: `fleet.Fleet` decides that."""
+
+    def __init__(self, settings: Settings, instance: TritonInstance | None = None) -> None:
+        self.settings, self.instance = settings, instance
+        self.where = address(settings, instance)
         self._locks: dict[str, asyncio.Lock] = {}
+        self._flying: dict[str, dict[asyncio.Timeout, RatchetError | None]] = {}
+        self._watching: dict[str, asyncio.Task[None]] = {}
 
     @cached_property
-    def _client(self) -> Any:
-        """Opened at its first use: the pool of connections belongs to the running loop."""
-        from tritonclient.http.aio import InferenceServerClient
+    def _http(self) -> Any:
+        """Opened at its first use: a pool of connections belongs to the running loop."""
+        import aiohttp
 
-        return InferenceServerClient(_address(self.settings), conn_limit=64, conn_timeout=triton.SECONDS + 5)
+        # The deadline of a request is ours (`_generate`); a connection that stands ready for longer may have been closed by the server.
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=2.0)
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=30.0)
+        return aiohttp.ClientSession(f"http://{self.where.http}", connector=connector, timeout=limits, trust_env=False)
+
+    @cached_property
+    def _grpc(self) -> Any:
+        from tritonclient.grpc.aio import InferenceServerClient
+
+        return InferenceServerClient(self.where.grpc)
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.close()
+        for task in self._watching.values():
+            task.cancel()
+        if "_http" in self.__dict__:
+            await self._http.close()
+        if "_grpc" in self.__dict__:
+            await self._grpc.close()
 
     async def ready(self) -> bool:
         """Whether the server answers at all."""
         try:
-            async with asyncio.timeout(2):
-                return bool(await self._client.is_server_live())
+            async with asyncio.timeout(2), self._http.get("/v2/health/live") as response:
+                return bool(response.status == 200)
         except Exception:
             return False
 
-    async def ensure_loaded(self, name: str) -> None:
+    async def ensure_loaded(self, engine: str) -> None:
         """Load the engine unless Triton calls it ready. Errors as `Engine.load`."""
-        async with self._locks.setdefault(name, asyncio.Lock()):
+        async with self._locks.setdefault(engine, asyncio.Lock()):
             try:
-                async with asyncio.timeout(2):
-                    if await self._client.is_model_ready(name):
+                async with asyncio.timeout(2), self._http.get(f"/v2/models/{engine}/ready") as response:
+                    if response.status == 200:
                         return
             except Exception as error:
-                raise translate(error, self.settings) from error
-            await asyncio.to_thread(Engine(self.settings, name).ensure_loaded)
+                raise translate(error, self.where.http) from error
+            await asyncio.to_thread(Engine(self.settings, engine, self.instance).ensure_loaded)
 
-    async def generate(self, name: str, prompt: str, adapter: str, max_tokens: int, chat: bool = False) -> Generated:
-        """Errors as `Engine.generate`. A crashed engine is mended, and the request repeated, once."""
+    async def probe(self, engine: str) -> float:
+        """Seconds of a real inference of the base. Errors as `generate`."""
+        began = time.perf_counter()
+        await self.generate(engine, Ask(PROBE, max_tokens=4))
+        return time.perf_counter() - began
+
+    async def mend(self, engine: str) -> None:
+        """Unload and load."""
+        async with self._locks.setdefault(engine, asyncio.Lock()):
+            await asyncio.to_thread(Engine(self.settings, engine, self.instance).mend)
+
+    async def generate(self, engine: str, ask: Ask) -> Generated:
+        """The whole answer. BadInput: the prompt is too long; EngineCrashed; Unavailable: down, busy, hung or too slow; RatchetError: the
+        adapter cannot be used."""
+        async with self._watched(engine):
+            return await self._generate(engine, ask)
+
+    async def stream(self, engine: str, ask: Ask) -> AsyncIterator[str | Generated]:
+        """Pieces of text as they are written, then the whole answer. Closing the generator cancels the work in Triton. Errors as
+        `generate`; they may come after pieces did."""
+
+        async def requests() -> AsyncIterator[dict[str, Any]]:
+            yield {"model_name": engine, "inputs": _tensors({**_fields(ask), "STREAM": True})}
+
+        limit = self._limit(engine)
+        answers: Any = None
         try:
-            return await self._generate(name, prompt, adapter, max_tokens, chat)
-        except EngineCrashed:
-            async with self._locks.setdefault(name, asyncio.Lock()):
-                # Whoever waited here finds it mended by the one before.
-                try:
-                    return await self._generate(name, prompt, adapter, max_tokens, chat)
-                except EngineCrashed:
-                    await asyncio.to_thread(Engine(self.settings, name).mend)
-            return await self._generate(name, prompt, adapter, max_tokens, chat)
-
-    async def _generate(self, name: str, prompt: str, adapter: str, max_tokens: int, chat: bool = False) -> Generated:
-        from tritonclient.http.aio import InferInput
-
-        try:
-            async with asyncio.timeout(triton.SECONDS + 5):
-                return _results(await self._client.infer(name, _inputs(InferInput, [prompt], adapter, max_tokens, chat)))[0]
+            answers = self._grpc.stream_infer(requests())
+            while True:
+                # Around each wait, not around the yields: a timeout must not run in its caller's code.
+                async with self._watched(engine, limit):
+                    result, error = await anext(answers)
+                if error is not None:
+                    raise error
+                text = result.as_numpy("TEXT").reshape(-1)[0].decode("utf-8", "replace")
+                if not result.as_numpy("FINAL").reshape(-1)[0]:
+                    yield text
+                    continue
+                numbers = [result.as_numpy(name).reshape(-1)[0] for name in ("TOKENS_IN", "TOKENS_OUT", "CONFIDENCE", "MIN_LOGPROB")]
+                yield Generated(text, int(numbers[0]), int(numbers[1]), float(numbers[2]), float(numbers[3]))
+                return
+        except GeneratorExit:
+            raise
         except Exception as error:
-            raise translate(error, self.settings) from error
+            raise translate(error, self.where.grpc) from error
+        finally:
+            if answers is not None:
+                answers.cancel()
+
+    async def _generate(self, engine: str, ask: Ask) -> Generated:
+        import orjson
+
+        async with self._http.post(
+            f"/v2/models/{engine}/generate", data=orjson.dumps(_fields(ask)), headers={"Content-Type": "application/json"}
+        ) as response:
+            raw = await response.read()
+        try:
+            said = orjson.loads(raw)
+            if response.status == 200:
+                return Generated(
+                    str(said["TEXT"]),
+                    int(said["TOKENS_IN"]),
+                    int(said["TOKENS_OUT"]),
+                    float(said["CONFIDENCE"]),
+                    float(said["MIN_LOGPROB"]),
+                )
+            message = str(said["error"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise Unavailable("Triton's answer cannot be read", where=self.where.http, todo="see the log of Triton") from error
+        raise from_message(message, self.where.http)
+
+    def _limit(self, engine: str) -> float:
+        """When a request that begins now is over at the latest, on the loop's clock."""
+        return asyncio.get_running_loop().time() + 2 * triton.seconds_of(self.settings, engine) + 5.0
+
+    def _watched(self, engine: str, limit: float | None = None) -> _Watched:
+        return _Watched(self, engine, self._limit(engine) if limit is None else limit)
+
+    def _watch(self, engine: str) -> None:
+        if engine not in self._watching or self._watching[engine].done():
+            self._watching[engine] = asyncio.create_task(self._look(engine))
+
+    async def _look(self, engine: str) -> None:
+        """While requests are under way: whether server and engine still live. Those that wait in vain are ended."""
+        while True:
+            known = set(self._flying.get(engine, ()))
+            await asyncio.sleep(LOOK_SECONDS)
+            if not self._flying.get(engine):
+                return
+            old = known & set(self._flying[engine])
+            if not old:
+                continue
+            fault = await self._fault(engine)
+            # Only what was under way before the look: what came since may have met an engine that was mended meanwhile.
+            for one in old & set(self._flying.get(engine, ())) if fault is not None else ():
+                self._flying[engine][one] = fault
+                one.reschedule(asyncio.get_running_loop().time())
+
+    async def _fault(self, engine: str) -> RatchetError | None:
+        try:
+            async with asyncio.timeout(LIVE_SECONDS), self._http.get("/v2/health/live") as response:
+                await response.read()
+        except Exception as error:
+            return translate(error, self.where.http)
+        try:
+            # Refused by the engine before it costs anything; a crashed one cannot say so. One whose slots are all taken lets it wait.
+            async with asyncio.timeout(LIVE_SECONDS):
+                await self._generate(engine, Ask("", max_tokens=0))
+        except EngineCrashed as error:
+            return error
+        except Exception:
+            return None
+        return None
+
+
+class _Watched:
+    """A deadline, within which the watcher may end a request for another reason. As a class: cheaper than a generator in the hot path."""
+
+    __slots__ = ("engine", "server", "timeout")
+
+    def __init__(self, server: Server, engine: str, limit: float) -> None:
+        self.server, self.engine = server, engine
+        self.timeout = asyncio.timeout_at(limit)
+
+    async def __aenter__(self) -> None:
+        await self.timeout.__aenter__()
+        self.server._flying.setdefault(self.engine, {})[self.timeout] = None
+        self.server._watch(self.engine)
+
+    async def __aexit__(self, kind: Any, error: Any, trace: Any) -> None:
+        fault = self.server._flying[self.engine].pop(self.timeout)
+        try:
+            await self.timeout.__aexit__(kind, error, trace)
+        except TimeoutError as late:
+            raise fault or translate(late, self.server.where.http) from late
+        if error is not None and isinstance(error, Exception) and not isinstance(error, StopAsyncIteration):
+            raise translate(error, self.server.where.http) from error
+
+
+def address(settings: Settings, instance: TritonInstance | None = None) -> TritonInstance:
+    """The instance, or this site's own."""
+    if instance is not None:
+        return instance
+    return TritonInstance(http=settings.url("triton_http").removeprefix("http://"), grpc=settings.url("triton_grpc"))
 
 
 def wait_ready(settings: Settings, seconds: float = 20.0, alive: Callable[[], bool] = lambda: True) -> None:
@@ -172,7 +350,7 @@ def wait_ready(settings: Settings, seconds: float = 20.0, alive: Callable[[], bo
 
     deadline = time.monotonic() + seconds
     while alive() and time.monotonic() < deadline:
-        client = InferenceServerClient(_address(settings), connection_timeout=1, network_timeout=2)
+        client = InferenceServerClient(address(settings).http, connection_timeout=1, network_timeout=2)
         try:
             if client.is_server_live() and alive():
                 return
@@ -183,59 +361,61 @@ def wait_ready(settings: Settings, seconds: float = 20.0, alive: Callable[[], bo
     raise Unavailable("Triton did not come up", where=settings.url("triton_http"), todo=f"read {settings.logs / 'triton.log'}")
 
 
-def translate(error: Exception, settings: Settings) -> RatchetError:
+def translate(error: Exception, where: str) -> RatchetError:
     """What went wrong in our words. Never quotes a prompt: the engine's messages do not hold one."""
     from tritonclient.utils import InferenceServerException
 
     if isinstance(error, RatchetError):
         return error
-    where = settings.url("triton_http")
-    if not isinstance(error, InferenceServerException) or not error.message():
-        kind = "is too slow" if isinstance(error, TimeoutError) else "does not answer"
-        return Unavailable(f"Triton {kind}", where=where, todo="see `ratchet status` and the log of Triton")
-    message = " ".join(str(error.message()).split())
-    if "is not healthy" in message:
+    if isinstance(error, InferenceServerException) and error.message():
+        return from_message(str(error.message()), where)
+    kind = "is too slow" if isinstance(error, TimeoutError) else "does not answer"
+    return Unavailable(f"Triton {kind}", where=where, todo="see `ratchet status` and the log of Triton")
+
+
+def from_message(said: str, where: str) -> RatchetError:
+    """The error that a message of Triton or of the engine stands for."""
+    message = " ".join(said.split())
+    if "is not healthy" in message or "Stub process" in message:
         return EngineCrashed("the engine's process is gone", where=where, todo="unload and load it")
-    for kind, make in (("prompt: ", BadInput), ("adapter: ", RatchetError), ("timeout: ", Unavailable), ("engine: ", Unavailable)):
+    kinds: tuple[tuple[str, type[RatchetError]], ...] = (
+        ("prompt: ", BadInput), ("adapter: ", RatchetError), ("timeout: ", Unavailable), ("engine: ", Unavailable),
+        ("cancelled: ", Unavailable),
+    )  # fmt: skip
+    for kind, make in kinds:
         if kind in message:
             return make(message.split(kind, 1)[1].rstrip("'\""), where="the engine")
+    if "maximum queue size" in message.lower() or "request timeout expired" in message.lower():
+        return Unavailable("the engine is busy: too many requests wait", where=where, todo="ask again later")
     if "connect" in message.lower() or "refused" in message.lower():
         return Unavailable("Triton does not answer", where=where, todo="see `ratchet status` and the log of Triton")
     return Unavailable(f"Triton said: {message[:300]}", where=where, todo="see the log of Triton")
 
 
-def _address(settings: Settings) -> str:
-    return settings.url("triton_http").removeprefix("http://")
+def _fields(ask: Ask) -> dict[str, Any]:
+    """Inputs by name. CHAT and ADAPTER_SHA256 go only where they say something."""
+    fields: dict[str, Any] = {"PROMPT": ask.prompt, "ADAPTER": ask.adapter, "MAX_TOKENS": ask.max_tokens}
+    if ask.chat:
+        fields["CHAT"] = True
+    if ask.adapter_sha256:
+        fields["ADAPTER_SHA256"] = ask.adapter_sha256
+    return fields
 
 
-def _inputs(kind: Any, prompts: Sequence[str], adapter: str, max_tokens: int, chat: bool) -> list[Any]:
-    """Tensors of shape [len(prompts), 1]. CHAT goes only where it is true: an engine loaded before there was one knows no such input."""
+def _tensors(fields: dict[str, Any]) -> list[Any]:
+    """Each as a tensor [1, 1]."""
     import numpy
+    from tritonclient.grpc import InferInput
 
-    size = len(prompts)
-    columns = [
-        ("PROMPT", "BYTES", numpy.array([prompt.encode() for prompt in prompts], dtype=numpy.object_)),
-        ("ADAPTER", "BYTES", numpy.array([adapter.encode()] * size, dtype=numpy.object_)),
-        ("MAX_TOKENS", "INT32", numpy.full(size, max_tokens, dtype=numpy.int32)),
-    ]
-    if chat:
-        columns.append(("CHAT", "BOOL", numpy.full(size, True)))
-    inputs = []
-    for name, datatype, column in columns:
-        one = kind(name, [size, 1], datatype)
-        one.set_data_from_numpy(column.reshape(size, 1))
-        inputs.append(one)
-    return inputs
-
-
-def _infer(client: Any, name: str, inputs: list[Any]) -> Any:
-    return client.infer(name, inputs)
-
-
-def _results(response: Any) -> list[Generated]:
-    names = ("TEXT", "TOKENS_IN", "TOKENS_OUT", "CONFIDENCE")
-    columns = [response.as_numpy(name).reshape(-1) for name in names]
-    return [
-        Generated(text.decode("utf-8", "replace"), int(tokens_in), int(tokens_out), float(confidence))
-        for text, tokens_in, tokens_out, confidence in zip(*columns, strict=True)
-    ]
+    tensors = []
+    for name, value in fields.items():
+        if isinstance(value, bool):
+            datatype, column = "BOOL", numpy.array([[value]])
+        elif isinstance(value, int):
+            datatype, column = "INT32", numpy.array([[value]], dtype=numpy.int32)
+        else:
+            datatype, column = "BYTES", numpy.array([[value.encode()]], dtype=numpy.object_)
+        one = InferInput(name, [1, 1], datatype)
+        one.set_data_from_numpy(column)
+        tensors.append(one)
+    return tensors

@@ -1,6 +1,7 @@
 """The gateway: OpenAI's endpoints over the live releases. `python -m pipelines.serving.gateway`
 
-A domain's name is a model that follows its pointer; `regulatory/r3` is that release for good.
+A domain's name is a model that follows its pointer; `regulatory@r3` (or `regulatory/r3`) is that release for good. Who asks is known, and
+within their limits, before anything else is looked at; what happens then is one page: `pipeline.py`.
 """
 
 from __future__ import annotations
@@ -10,24 +11,37 @@ import gc
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager, suppress
+from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from fastapi.responses import StreamingResponse
+from starlette.requests import ClientDisconnect
 
 from pipelines.config import Settings, load_settings
-from pipelines.errors import NotAllowed, NotFound, RatchetError
-from pipelines.masking import direct
-from pipelines.serving import shapes, traffic, upload
-from pipelines.serving.answer import Answer, Parts, conclude
-from pipelines.serving.client import Server
-from pipelines.serving.keys import Key, KeyRing
+from pipelines.errors import BadInput, NotAllowed, NotFound, RatchetError
+from pipelines.manifest import sha256
+from pipelines.serving import http_limits, openapi, rollout, shapes, telemetry, upload
+from pipelines.serving.access import Access
+from pipelines.serving.cache.answers import AnswerCache
+from pipelines.serving.fleet import Fleet
+from pipelines.serving.guards import documents, inbound, outbound
+from pipelines.serving.identifiers import Identifiers
+from pipelines.serving.keys import Key
+from pipelines.serving.metrics import CONTENT_TYPE, Metrics, share
+from pipelines.serving.pipeline import Inquiry, Outcome, Pipeline
 from pipelines.serving.releases import Releases
+from pipelines.serving.traffic import TrafficLog
+from pipelines.serving_config import Guards
 
 BODY_BYTES = 256 * 1024
+QUICK_SECONDS = 0.2
+"""Most answers are there by then; only of the others it is watched whether somebody still waits for them."""
+EVENT_STREAM = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+
 log = logging.getLogger("ratchet.gateway")
+T = TypeVar("T")
 
 
 class Gateway:
@@ -35,144 +49,133 @@ class Gateway:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.server = Server(settings)
-        self.releases = Releases(settings, self.server)
-        self.keys = KeyRing(settings)
-        self.traffic = traffic.TrafficLog(settings)
-        self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
-        self.requests = Counter(
-            "ratchet_requests", "Requests by outcome", ("domain", "release", "status", "canary"), registry=self.registry
-        )
-        self.abstained = Counter("ratchet_abstained", "Answers withheld", ("domain", "reason"), registry=self.registry)
-        buckets = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-        self.latency = Histogram(
-            "ratchet_request_seconds", "Time to the whole answer", ("domain",), buckets=buckets, registry=self.registry
-        )
-        age = Gauge("ratchet_pointer_age_seconds", "Since the pointers were last read", registry=self.registry)
-        age.set_function(lambda: time.monotonic() - self.releases.read_at)
-        switches = Gauge("ratchet_release_switches", "Releases gone live since the start", registry=self.registry)
-        switches.set_function(lambda: self.releases.switches)
-
-    async def authenticate(self, request: Request) -> Key:
-        """The caller's key. NoKey without a good one."""
-        scheme, _, secret = request.headers.get("authorization", "").partition(" ")
-        key = self.keys.find(secret.strip()) if scheme.lower() == "bearer" and secret.strip() else None
-        if key is None:
-            raise shapes.NoKey("no valid API key was given", todo="send `Authorization: Bearer <key>`; the platform engineer issues keys")
-        return key
+        self.metrics = Metrics(settings)
+        self.fleet = Fleet(settings, self.metrics)
+        http_limits.count_with(self.metrics.connection_refused)
+        self.releases = Releases(settings, self.fleet)
+        self.access = Access(settings)
+        self.cache = AnswerCache(settings)
+        self.traffic = TrafficLog(settings)
+        self.identifiers = Identifiers(settings)
+        self.pipeline = Pipeline(self.fleet, self.releases, self.identifiers, self.cache, self.traffic, self.metrics)
 
     async def chat(self, request: Request) -> Response:
-        """One question. Every outcome after the caller and the domain are known leaves a line in the traffic log."""
+        """OpenAI's chat completions."""
+        with telemetry.request_span("chat", request.scope["headers"]):
+            return await self._answer(request, shapes.ChatRequest, "chat")
+
+    async def complete(self, request: Request) -> Response:
+        """OpenAI's older completions: the prompt is the question."""
+        with telemetry.request_span("complete", request.scope["headers"]):
+            return await self._answer(request, shapes.CompletionRequest, "text")
+
+    async def _answer(self, request: Request, model: type[shapes.Asked], kind: shapes.Kind) -> Response:
         began = time.perf_counter()
-        key = await self.authenticate(request)
-        asked = shapes.parse(shapes.ChatRequest, await shapes.body(request, BODY_BYTES), "see OpenAI's chat completions")
-        domain = asked.model.split("/")[0]
-        if not key.may(domain):
-            raise NotAllowed(f"the key of {key.name} may not ask this model", where="model", todo="ask the platform engineer")
-        request_id = uuid.uuid4().hex
-        parts, canary, status = None, False, 200
+        key = await self.access.caller(request)
+        await self.access.admit(key)
+        asked = shapes.parse(model, await shapes.body(request, BODY_BYTES), "see docs/api.md")
+        domain, release = asked.release()
+        self._require(key, domain, pinned=release is not None)
+        inquiry = Inquiry(
+            request_id=uuid.uuid4().hex,
+            key=key,
+            domain=domain,
+            release=release,
+            question=asked.question(),
+            as_of=asked.day(self.settings.day()),
+            conversation=_conversation(request, key, asked),
+            characters=asked.characters(),
+            began=began,
+        )
+        if asked.stream and self.pipeline.streams(domain):
+            return await self._live(inquiry, asked, kind)
+        outcome = await _while_wanted(request, self.pipeline.answer(inquiry))
+        await self.access.spend(key, outcome.spent)
+        said, facts, headers = _said(inquiry, outcome), _facts(inquiry, outcome), _headers(inquiry, outcome)
+        if not asked.stream:
+            return shapes.reply(200, shapes.completion(said, kind, inquiry.request_id, asked.model, facts), headers)
+        events = shapes.piece(said.text, kind, inquiry.request_id, asked.model, first=True)
+        events += shapes.ending(said, kind, inquiry.request_id, asked.model, facts, usage=_usage_wanted(asked))
+        return Response(events, media_type="text/event-stream", headers=headers | EVENT_STREAM)
+
+    async def _live(self, inquiry: Inquiry, asked: shapes.Asking, kind: shapes.Kind) -> Response:
+        """A stream whose text goes out as it is written. What fails before the first letter fails as an ordinary error."""
+        pieces = self.pipeline.stream(inquiry)
         try:
-            question, as_of = asked.question(), asked.day(self.settings.day())
-            parts, canary = await self._parts(asked.model, key, request_id)
-            try:
-                answer = await self._answer(question, as_of, parts, began)
-            except RatchetError as error:
-                if not canary or asked.model != domain:
-                    raise
-                # The canary pays for its fault with a line of its own; the caller is answered by what is live.
-                status, _ = shapes.fault(error)
-                self._note(domain, request_id, key, parts, True, status, began, None, None, asked.as_of)
-                parts, canary, status = self.releases.live(domain), False, 200
-                answer = await self._answer(question, as_of, parts, began)
-        except RatchetError as error:
-            status, _ = shapes.fault(error)
-            if not isinstance(error, NotFound):
-                self._note(domain, request_id, key, parts, canary, status, began, None, None, asked.as_of)
+            opening = await anext(pieces)
+        except BaseException:
+            await pieces.aclose()
             raise
-        self._note(domain, request_id, key, parts, canary, status, began, answer, question, as_of)
-        facts = shapes.facts_of(answer, parts.release, as_of, request_id, canary)
-        headers = {"X-Ratchet-Release": parts.release, "X-Request-Id": request_id}
-        if asked.stream:
-            events = b"".join(shapes.chunks(answer, request_id, asked.model, facts))
-            return Response(events, media_type="text/event-stream", headers={**headers, "Cache-Control": "no-cache"})
-        return shapes.reply(200, shapes.completion(answer, request_id, asked.model, facts), headers)
 
-    async def _parts(self, model: str, key: Key, request_id: str) -> tuple[Parts, bool]:
-        if "/" in model:
-            return await self.releases.named(model, any_state=key.candidates)
-        return self.releases.pick(model, request_id)
+        async def events() -> AsyncIterator[bytes]:
+            async with aclosing(pieces):
+                written, outcome = 0, None
+                try:
+                    piece, first = opening, True
+                    while not isinstance(piece, Outcome):
+                        written += 1
+                        yield shapes.piece(piece, kind, inquiry.request_id, asked.model, first=first)
+                        piece, first = await anext(pieces), False
+                    outcome = piece
+                    said, facts = _said(inquiry, piece), _facts(inquiry, piece)
+                    yield shapes.ending(said, kind, inquiry.request_id, asked.model, facts, usage=_usage_wanted(asked))
+                except RatchetError as error:
+                    yield shapes.broken_off(error)
+                finally:
+                    # Whoever hangs up pays for the pieces that were sent.
+                    await self.access.spend(inquiry.key, outcome.spent if outcome is not None else written)
 
-    async def _answer(self, question: str, as_of: str, parts: Parts, began: float) -> Answer:
-        found = await self.releases.look_up(question, as_of, parts)
-        generated = None
-        if found.passages:
-            generated = await self.server.generate(parts.engine, found.prompt, parts.adapter, parts.max_tokens, parts.chat)
-        return conclude(found, generated, as_of, parts, time.perf_counter() - began)
+        return StreamingResponse(events(), media_type="text/event-stream", headers={"X-Request-Id": inquiry.request_id} | EVENT_STREAM)
 
-    def _note(
-        self,
-        domain: str,
-        request_id: str,
-        key: Key,
-        parts: Parts | None,
-        canary: bool,
-        status: int,
-        began: float,
-        answer: Answer | None,
-        question: str | None,
-        as_of: str | None,
-    ) -> None:
-        """Count the request and append it to the traffic log."""
-        seconds = time.perf_counter() - began
-        release = parts.release if parts else None
-        self.requests.labels(domain, release or "none", str(status), str(canary).lower()).inc()
-        self.latency.labels(domain).observe(seconds)
-        if answer is not None and answer.abstained:
-            self.abstained.labels(domain, answer.reason).inc()
-        record: dict[str, Any] = {
-            "request_id": request_id,
-            "release": release,
-            "canary": canary,
-            "status": status,
-            "role": key.name,
-            "as_of": as_of,
-            "latency_ms": round(seconds * 1000, 2),
-        }
-        if answer is not None:
-            record |= {
-                "tokens_in": answer.tokens_in,
-                "tokens_out": answer.tokens_out,
-                "confidence": round(answer.confidence, 4),
-                "abstained": answer.abstained,
-                "reason": answer.reason,
-                "sources": [passage.key for passage in answer.passages],
-                "cited": answer.cited.key if answer.cited else None,
-            }
-        if question is not None and self.releases.is_public(domain):
-            record["question_masked"] = direct.mask(question)
-        self.traffic.write(domain, record)
+    async def embed(self, request: Request) -> Response:
+        """OpenAI's embeddings, by the embedder of the domain's live index. The texts are not kept."""
+        key = await self.access.caller(request)
+        await self.access.admit(key)
+        asked = shapes.parse(shapes.EmbeddingRequest, await shapes.body(request, BODY_BYTES), "see docs/api.md")
+        domain, _, number = asked.model.replace("@", "/", 1).partition("/")
+        self._require(key, domain, pinned=bool(number))
+        route = self.releases.route(domain)
+        if number:
+            parts, _ = await self.releases.named(f"{domain}/{number}", any_state=key.candidates)
+        else:
+            parts, _ = self.releases.pick(route, "")
+        texts = asked.texts()
+        if asked.dimensions not in (None, parts.index.dimensions):
+            raise BadInput(f"the vectors have {parts.index.dimensions} dimensions", where="dimensions", todo="leave it out")
+        vectors = await self.releases.vectors(texts, parts)
+        tokens = sum(len(text.split()) for text in texts)
+        await self.access.spend(key, tokens)
+        headers = {"X-Ratchet-Release": parts.release}
+        return shapes.reply(200, shapes.embeddings(vectors, tokens, asked.model, asked.encoding_format), headers)
+
+    def _require(self, key: Key, domain: str, *, pinned: bool) -> None:
+        if not key.may(domain):
+            self.access.refused(key, "domain", domain)
+            raise NotAllowed(f"the key of {key.name} may not ask this model", where="model", todo="ask the platform engineer")
+        if pinned and not (key.pins or key.candidates):
+            self.access.refused(key, "pin", domain)
+            raise NotAllowed(f"the key of {key.name} may not name a release", where="model", todo="ask for the domain itself")
 
     async def models(self, request: Request) -> Response:
         """The domains this key may ask, and their live releases."""
-        key = await self.authenticate(request)
+        key = await self.access.caller(request)
         return shapes.reply(200, {"object": "list", "data": self._models(key)})
 
     async def model(self, request: Request) -> Response:
         """One of `models`."""
-        key = await self.authenticate(request)
-        wanted = request.path_params["name"]
+        key = await self.access.caller(request)
+        wanted = request.path_params["name"].replace("@", "/", 1)
         for found in self._models(key):
             if found["id"] == wanted:
                 return shapes.reply(200, found)
-        raise shapes.NoModel(f"there is no model {wanted!r}", todo="GET /v1/models lists those you may use")
+        raise shapes.NoModel(f"there is no model {wanted[:80]!r}", todo="GET /v1/models lists those you may use")
 
     def _models(self, key: Key) -> list[dict[str, Any]]:
         rows = []
         for route in self.releases.routes.values():
             if route.live is not None and key.may(route.domain):
-                for name in (route.domain, route.live.release):
-                    rows.append({"id": name, "object": "model", "created": int(route.since), "owned_by": "ratchet"})
+                names = (route.domain, route.live.release) if key.pins or key.candidates else (route.domain,)
+                rows += [{"id": name, "object": "model", "created": int(route.since), "owned_by": "ratchet"} for name in names]
         return rows
 
     async def alive(self, _request: Request) -> Response:
@@ -181,7 +184,7 @@ class Gateway:
 
     async def ready(self, _request: Request) -> Response:
         """200 when every live release can be answered with; says which are live, and what is wrong, without any text."""
-        triton = await self.server.ready()
+        triton = await self.fleet.ready()
         routes = self.releases.routes.values()
         good = triton and self.releases.fault is None and all(route.live is not None or route.wanted is None for route in routes)
         body = {
@@ -200,36 +203,62 @@ class Gateway:
         }
         return shapes.reply(200 if good else 503, body)
 
-    async def metrics(self, _request: Request) -> Response:
+    async def show_metrics(self, _request: Request) -> Response:
         """Prometheus' text format."""
-        return Response(generate_latest(self.registry), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(await asyncio.to_thread(self.metrics.render), media_type=CONTENT_TYPE)
+
+    async def schema(self, _request: Request) -> Response:
+        """What docs/api.md says, for programs."""
+        return shapes.reply(200, openapi.document())
+
+    async def watch_rollouts(self) -> None:
+        """Take a bad canary back while nobody else looks: Airflow may be down. Until cancelled."""
+        while True:
+            with suppress(RatchetError):
+                for line in await asyncio.to_thread(rollout.watch_once, self.settings):
+                    log.warning("%s", line)
+            await asyncio.sleep(1.0)
+
+    async def warm(self) -> None:
+        """Build what the first question would wait for."""
+        await asyncio.to_thread(_warm_guards)
+        await asyncio.sleep(1.0)
+        with suppress(RatchetError):
+            await self.identifiers.warm({name: route.config.privacy for name, route in self.releases.routes.items() if route.config})
 
 
 def create_app(settings: Settings) -> FastAPI:
     """The application; following the pointers begins with its start."""
-    # A schema page would need third-party scripts, and OpenAI's own documentation describes the endpoints.
+    # The document is our own: the framework's would know nothing of bodies that are parsed by hand, and its page needs scripts of others.
     app = FastAPI(title="Ratchet", lifespan=_lifespan, openapi_url=None)
     gateway = app.state.gateway = Gateway(settings)
     app.add_route("/v1/chat/completions", gateway.chat, methods=["POST"])
+    app.add_route("/v1/completions", gateway.complete, methods=["POST"])
+    app.add_route("/v1/embeddings", gateway.embed, methods=["POST"])
     app.add_route("/v1/models", gateway.models, methods=["GET"])
     app.add_route("/v1/models/{name:path}", gateway.model, methods=["GET"])
     for path in ("/healthz", "/health"):
         app.add_route(path, gateway.alive, methods=["GET"])
     app.add_route("/readyz", gateway.ready, methods=["GET"])
-    app.add_route("/metrics", gateway.metrics, methods=["GET"])
-    upload.mount(app, settings, gateway.authenticate)
+    app.add_route("/metrics", gateway.show_metrics, methods=["GET"])
+    app.add_route("/openapi.json", gateway.schema, methods=["GET"])
+    upload.mount(app, settings, gateway.access)
 
     @app.exception_handler(RatchetError)
     async def _expected(_request: Request, error: Exception) -> Response:
         assert isinstance(error, RatchetError)  # noqa: S101 - what the handler is registered for
         status, body = shapes.fault(error)
-        return shapes.reply(status, body, {"Retry-After": "2"} if status == 503 else None)
+        return shapes.reply(status, body, shapes.retry(error, status))
+
+    @app.exception_handler(ClientDisconnect)
+    async def _gone(_request: Request, _error: Exception) -> Response:
+        return Response(status_code=499)  # nobody reads it
 
     @app.exception_handler(404)
     @app.exception_handler(405)
     async def _no_such_path(request: Request, _error: Exception) -> Response:
-        todo = "there are POST /v1/chat/completions, GET /v1/models and, for uploads, /v1/arrivals: see docs/collect.md"
-        return shapes.reply(*shapes.fault(NotFound(f"there is no {request.method} {request.url.path}", todo=todo)))
+        todo = "there are /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/models, and /v1/arrivals for files: GET /openapi.json"
+        return shapes.reply(*shapes.fault(NotFound(f"there is no {request.method} {request.url.path[:200]}", todo=todo)))
 
     @app.exception_handler(Exception)
     async def _unexpected(_request: Request, error: Exception) -> Response:
@@ -247,8 +276,17 @@ def create_app(settings: Settings) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     gateway: Gateway = app.state.gateway
+    telemetry.start()
     # Not awaited: opening a release may take seconds, and the process is alive before it can answer.
-    watches = (gateway.releases.follow(), gateway.releases.keep_engines(), upload.keep_clean(gateway.settings))
+    watches = (
+        gateway.releases.follow(),
+        gateway.releases.keep_engines(),
+        gateway.fleet.supervise(),
+        gateway.access.follow(),
+        gateway.watch_rollouts(),
+        gateway.warm(),
+        upload.keep_clean(gateway.settings),
+    )
     tasks = [asyncio.create_task(watch) for watch in watches]
     # What is loaded now lives as long as the process: the collector need not look at it again and again.
     gc.collect()
@@ -259,11 +297,75 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     finally:
         for task in tasks:
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-        await gateway.server.close()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await gateway.pipeline.close()
+        await gateway.fleet.close()
         await gateway.releases.close()
-        gateway.traffic.close()
+        await gateway.access.close()
+        await gateway.cache.close()
+        gateway.identifiers.close()
+        await asyncio.to_thread(gateway.traffic.close)
+        await asyncio.to_thread(telemetry.stop)
+        gateway.metrics.close()
+
+
+async def _while_wanted(request: Request, work: Awaitable[T]) -> T:
+    """What `work` gives; ended when its caller has gone. ClientDisconnect then."""
+    task = asyncio.ensure_future(work)
+    watch: asyncio.Future[None] | None = None
+    try:
+        done, _ = await asyncio.wait({task}, timeout=QUICK_SECONDS)
+        if not done:
+            watch = asyncio.ensure_future(_gone(request.receive))
+            await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                raise ClientDisconnect
+        return task.result()
+    finally:
+        for one in (task, watch):
+            if one is not None and not one.done():
+                one.cancel()
+
+
+async def _gone(receive: Callable[[], Awaitable[Any]]) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _warm_guards() -> None:
+    text, policy = "[NAME-1] asks: what is 1 and 2?", Guards()
+    inbound.screen(text, len(text), policy)
+    documents.withheld([text], policy)
+    outbound.check("3", [text], text, policy, private=True)
+
+
+def _conversation(request: Request, key: Key, asked: shapes.ChatRequest | shapes.CompletionRequest) -> str:
+    """A hash that names the conversation: as its client calls it, else by how it began."""
+    named = request.headers.get("x-conversation-id", "")[:256] or (asked.metadata or {}).get("conversation_id") or asked.opening()
+    return sha256([key.tenant, key.name, asked.user, named])[:16]
+
+
+def _said(inquiry: Inquiry, outcome: Outcome) -> shapes.Said:
+    answer = outcome.answer
+    text = inquiry.masked.restored(answer.text)
+    return shapes.Said(text, "content_filter" if outcome.filtered else "stop", answer.tokens_in, answer.tokens_out)
+
+
+def _facts(inquiry: Inquiry, outcome: Outcome) -> dict[str, Any]:
+    return shapes.facts_of(outcome.answer, outcome.parts.release, inquiry.as_of, inquiry.request_id, outcome.canary) | {
+        "min_logprob": round(outcome.min_logprob, 4),
+        "cache": outcome.cache,
+        "route": outcome.route,
+        "guards": [{"rule": one.rule, "action": one.action, "where": one.where} for one in inquiry.verdicts],
+    }
+
+
+def _headers(inquiry: Inquiry, outcome: Outcome) -> dict[str, str]:
+    return {"X-Ratchet-Release": outcome.parts.release, "X-Request-Id": inquiry.request_id}
+
+
+def _usage_wanted(asked: shapes.Asking) -> bool:
+    return asked.stream_options is not None and asked.stream_options.include_usage
 
 
 def main() -> None:
@@ -271,17 +373,25 @@ def main() -> None:
     import uvicorn
 
     settings = load_settings()
+    share(settings)
     uvicorn.run(
-        create_app(settings),
+        "pipelines.serving.gateway:app_of_environment",
+        factory=True,
+        workers=settings.gateway_workers,
         host=settings.host,
         port=settings.ports.gateway,
         loop="uvloop",
-        http="httptools",
+        http="pipelines.serving.http_limits:LimitedProtocol",
         access_log=False,
         log_level="warning",
         server_header=False,
-        timeout_graceful_shutdown=5,
+        timeout_graceful_shutdown=30,
     )
+
+
+def app_of_environment() -> FastAPI:
+    """What each worker process runs."""
+    return create_app(load_settings())
 
 
 if __name__ == "__main__":

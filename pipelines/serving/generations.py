@@ -19,14 +19,19 @@ from pipelines.errors import RatchetError, Unavailable
 from pipelines.manifest import sha256
 from pipelines.serving.client import EngineCrashed, Generated
 
-BATCH = 16
+BATCH = 48
+"""Prompts that are asked for at once: more than an engine's slots, so that none of them stands empty."""
+VERSION = 2
+"""Of what is kept: 2 since `confidence` is exp of the mean log-probability."""
 _ROW = "SELECT text, tokens_in, tokens_out, confidence, seconds FROM generations WHERE key = ?"
 
 
 class Generator(Protocol):
     """What `serving.client.Engine` offers."""
 
-    def generate(self, prompts: Sequence[str], adapter: str = "", max_tokens: int = 48, chat: bool = False) -> list[Generated]:
+    def generate(
+        self, prompts: Sequence[str], adapter: str = "", max_tokens: int = 48, chat: bool = False, adapter_sha256: str = ""
+    ) -> list[Generated]:
         """One result per prompt."""
         ...
 
@@ -51,12 +56,12 @@ class Model:
 
     def key(self, prompt: str) -> str:
         """Names one text."""
-        return sha256([self.engine, self.adapter_sha256, self.max_tokens, self.chat, prompt])
+        return sha256([VERSION, self.engine, self.adapter_sha256, self.max_tokens, self.chat, prompt])
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A text, and the seconds that it took: its share of its batch."""
+    """A text, and the seconds that it took: its share of those asked for at once."""
 
     generated: Generated
     seconds: float
@@ -96,7 +101,7 @@ class Generations:
                 if row is not None:
                     found[prompt] = Written(Generated(row[0], row[1], row[2], row[3]), row[4])
         self.reused += len(found)
-        # Prompts of like length share a batch: padding costs as much as text.
+        # Prompts of like length are computed together: padding costs as much as text.
         missing = sorted((prompt for prompt in wanted if prompt not in found), key=len)
         for start in range(0, len(missing), BATCH):
             found |= self._make(model, missing[start : start + BATCH], engine)
@@ -105,13 +110,14 @@ class Generations:
     def _make(self, model: Model, batch: list[str], engine: Generator) -> dict[str, Written | str]:
         began = time.perf_counter()
         try:
-            texts = engine.generate(batch, model.adapter, model.max_tokens, model.chat)
+            texts = engine.generate(batch, model.adapter, model.max_tokens, model.chat, model.adapter_sha256)
         except RatchetError as error:
             if isinstance(error, EngineCrashed):
                 engine.mend()
             if len(batch) > 1:
                 # One prompt that is too long or too slow must not cost the others their measurement.
-                return {key: text for prompt in batch for key, text in self._make(model, [prompt], engine).items()}
+                half = len(batch) // 2
+                return {**self._make(model, batch[:half], engine), **self._make(model, batch[half:], engine)}
             if isinstance(error, Unavailable) and not engine.ready():
                 raise
             return {batch[0]: str(error)}

@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import orjson
 from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import ClientDisconnect
 
 from pipelines.errors import BadInput, Conflict, NotAllowed, NotFound, RatchetError, Unavailable
 from pipelines.serving.answer import Answer
+from pipelines.serving.keys import TooMany
 
-QUESTION_CHARACTERS = 2000
+BODY_SECONDS = 20.0
+"""A body that is not whole by then is given up."""
 
 Model = TypeVar("Model", bound=BaseModel)
+_NOTHING: dict[str, str] = {}
+Kind = Literal["chat", "text"]
+"""Of a completion: of a chat, or OpenAI's older one of a text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a caller is told, and what it took."""
+
+    text: str
+    finish: Literal["stop", "content_filter"]
+    tokens_in: int
+    tokens_out: int
 
 
 class TextPart(BaseModel):
@@ -41,25 +61,28 @@ class Message(BaseModel):
         return self.content or ""
 
 
-class ChatRequest(BaseModel):
-    """What we use of a chat completion's request; further fields of OpenAI's (temperature ...) have no effect."""
+class StreamOptions(BaseModel):
+    """How a stream ends."""
 
     model_config = ConfigDict(extra="ignore")
 
-    model: str = Field(min_length=1, max_length=80)
-    messages: list[Message] = Field(min_length=1, max_length=200)
-    stream: bool = False
-    n: Literal[1] | None = None
-    as_of: str | None = Field(None, pattern=r"^\d{4}-\d{2}-\d{2}$")
+    include_usage: bool = False
 
-    def question(self) -> str:
-        """The last message of the user. BadInput when there is none, or it is too long."""
-        said = next((message.plain().strip() for message in reversed(self.messages) if message.role == "user"), "")
-        if not said:
-            raise BadInput("no message of role `user` holds text", where="messages")
-        if len(said) > QUESTION_CHARACTERS:
-            raise BadInput(f"the question has {len(said)} characters, more than {QUESTION_CHARACTERS}", where="messages")
-        return said
+
+class Asking(BaseModel):
+    """What every request for an answer may say; further fields of OpenAI's (temperature ...) have no effect: decoding is greedy."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    model: str = Field(min_length=1, max_length=80, description="a domain, or an exact release: `clinical@r17`")
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    n: Literal[1] | None = None
+    as_of: str | None = Field(None, pattern=r"^\d{4}-\d{2}-\d{2}$", description="answer by the text in force on this day; default today")
+    user: str | None = Field(None, max_length=256)
+    metadata: dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]] | None = Field(
+        None, max_length=16, description="`conversation_id` keeps a conversation on one release while a canary runs"
+    )
 
     def day(self, today: str) -> str:
         """`as_of`, or today. BadInput for a day that does not exist."""
@@ -70,6 +93,74 @@ class ChatRequest(BaseModel):
         except ValueError:
             raise BadInput("not a day of the calendar", where="as_of", todo="write it as YYYY-MM-DD") from None
 
+    def release(self) -> tuple[str, str | None]:
+        """(domain, exact release or None): `clinical@r17` and `clinical/r17` name the same."""
+        domain, mark, number = self.model.replace("@", "/", 1).partition("/")
+        return domain, f"{domain}/{number}" if mark else None
+
+
+class ChatRequest(Asking):
+    """What we use of a chat completion's request."""
+
+    messages: list[Message] = Field(min_length=1, max_length=200)
+
+    def question(self) -> str:
+        """The last message of the user. BadInput when there is none."""
+        said = next((message.plain().strip() for message in reversed(self.messages) if message.role == "user"), "")
+        if not said:
+            raise BadInput("no message of role `user` holds text", where="messages", todo="ask something")
+        return said
+
+    def characters(self) -> int:
+        """Of all messages together."""
+        return sum(len(message.plain()) for message in self.messages)
+
+    def opening(self) -> str:
+        """What began the conversation: clients send all of it every time, so its first question names it."""
+        return next((message.plain() for message in self.messages if message.role == "user"), "")
+
+
+class CompletionRequest(Asking):
+    """What we use of a (legacy) completion's request: the prompt is the question."""
+
+    prompt: str | Annotated[list[str], Field(min_length=1, max_length=1)]
+
+    def question(self) -> str:
+        """The prompt. BadInput when it holds no text."""
+        said = (self.prompt if isinstance(self.prompt, str) else self.prompt[0]).strip()
+        if not said:
+            raise BadInput("the prompt holds no text", where="prompt", todo="ask something")
+        return said
+
+    def characters(self) -> int:
+        """Of the prompt."""
+        return len(self.prompt if isinstance(self.prompt, str) else self.prompt[0])
+
+    def opening(self) -> str:
+        """The prompt: there is no conversation."""
+        return self.question()
+
+
+Asked = TypeVar("Asked", ChatRequest, CompletionRequest)
+
+
+class EmbeddingRequest(BaseModel):
+    """What we use of an embedding's request: vectors of the domain's own embedder."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    model: str = Field(min_length=1, max_length=80)
+    input: (
+        Annotated[str, Field(min_length=1, max_length=8_000)]
+        | Annotated[list[Annotated[str, Field(min_length=1, max_length=8_000)]], Field(min_length=1, max_length=128)]
+    )
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: int | None = None
+
+    def texts(self) -> list[str]:
+        """The texts to embed."""
+        return [self.input] if isinstance(self.input, str) else self.input
+
 
 async def body(request: Request, limit: int, *, empty_ok: bool = False) -> bytes:
     """The whole body. TooLarge beyond `limit` bytes, without reading on."""
@@ -78,11 +169,17 @@ async def body(request: Request, limit: int, *, empty_ok: bool = False) -> bytes
         raise too_large
     parts: list[bytes] = []
     size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > limit:
-            raise too_large
-        parts.append(part)
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for part in request.stream():
+                size += len(part)
+                if size > limit:
+                    raise too_large
+                parts.append(part)
+    except TimeoutError:
+        raise TooSlow(f"the body was not whole after {BODY_SECONDS:g} s", where="body", todo="send it again") from None
+    except ClientDisconnect:
+        raise BadInput("the body broke off", where="body", todo="send it again") from None
     if not size and not empty_ok:
         raise BadInput("the body is empty", where="body", todo="send JSON")
     return b"".join(parts)
@@ -103,31 +200,52 @@ def reply(status: int, value: object, headers: dict[str, str] | None = None) -> 
     return Response(orjson.dumps(value), status, headers, media_type="application/json")
 
 
-def completion(answer: Answer, request_id: str, model: str, facts: dict[str, Any]) -> dict[str, Any]:
-    """A `chat.completion` with our `ratchet` object beside the standard fields."""
-    return {
-        **_head("chat.completion", request_id, model),
-        "choices": [
-            {
-                "index": 0,
-                "message": {"role": "assistant", "content": answer.text, "refusal": None},
-                "logprobs": None,
-                "finish_reason": "stop",
-            }
-        ],
-        "usage": _usage(answer),
-        "ratchet": facts,
-    }
+def completion(said: Said, kind: Kind, request_id: str, model: str, facts: dict[str, Any]) -> dict[str, Any]:
+    """A `chat.completion` or `text_completion` with our `ratchet` object beside the standard fields."""
+    choice: dict[str, Any] = {"index": 0, "logprobs": None, "finish_reason": said.finish}
+    choice |= {"message": {"role": "assistant", "content": said.text, "refusal": None}} if kind == "chat" else {"text": said.text}
+    head = _head("chat.completion" if kind == "chat" else "text_completion", request_id, model)
+    return {**head, "choices": [choice], "usage": _usage(said), "ratchet": facts}
 
 
-def chunks(answer: Answer, request_id: str, model: str, facts: dict[str, Any]) -> Iterator[bytes]:
-    """The same as server-sent events. An answer is checked as a whole before its first letter goes out, so it comes in one piece."""
-    head = _head("chat.completion.chunk", request_id, model)
-    first = {"index": 0, "delta": {"role": "assistant", "content": answer.text}, "logprobs": None, "finish_reason": None}
-    last = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": "stop"}
-    yield b"data: " + orjson.dumps({**head, "choices": [first]}) + b"\n\n"
-    yield b"data: " + orjson.dumps({**head, "choices": [last], "usage": _usage(answer), "ratchet": facts}) + b"\n\n"
-    yield b"data: [DONE]\n\n"
+def piece(text: str, kind: Kind, request_id: str, model: str, *, first: bool = False) -> bytes:
+    """One server-sent event with a piece of the answer."""
+    delta = {"role": "assistant", "content": text} if first else {"content": text}
+    choice: dict[str, Any] = {"index": 0, "logprobs": None, "finish_reason": None}
+    choice |= {"delta": delta} if kind == "chat" else {"text": text}
+    return _event({**_chunk_head(kind, request_id, model), "choices": [choice]})
+
+
+def ending(said: Said, kind: Kind, request_id: str, model: str, facts: dict[str, Any], *, usage: bool) -> bytes:
+    """The last events: why it ended, the `ratchet` object, the usage where it was asked for, and the mark of the end."""
+    head = _chunk_head(kind, request_id, model)
+    choice: dict[str, Any] = {"index": 0, "logprobs": None, "finish_reason": said.finish}
+    choice |= {"delta": _NOTHING} if kind == "chat" else {"text": ""}
+    last = _event({**head, "choices": [choice], "ratchet": facts})
+    # OpenAI sends the usage in a chunk of its own, without choices, and only where it was asked for.
+    return last + (_event({**head, "choices": [], "usage": _usage(said)}) if usage else b"") + b"data: [DONE]\n\n"
+
+
+def broken_off(error: RatchetError) -> bytes:
+    """The end of a stream that failed after its beginning."""
+    return _event(fault(error)[1]) + b"data: [DONE]\n\n"
+
+
+def _event(value: object) -> bytes:
+    return b"data: " + orjson.dumps(value) + b"\n\n"
+
+
+def embeddings(vectors: Sequence[Any], tokens: int, model: str, encoding: str) -> dict[str, Any]:
+    """OpenAI's list of embeddings; `vectors` are float32 arrays."""
+    rows = [
+        {
+            "object": "embedding",
+            "index": number,
+            "embedding": base64.b64encode(vector.astype("<f4").tobytes()).decode() if encoding == "base64" else vector.tolist(),
+        }
+        for number, vector in enumerate(vectors)
+    ]
+    return {"object": "list", "data": rows, "model": model, "usage": {"prompt_tokens": tokens, "total_tokens": tokens}}
 
 
 def facts_of(answer: Answer, release: str, as_of: str, request_id: str, canary: bool) -> dict[str, Any]:
@@ -165,6 +283,9 @@ def fault(error: RatchetError) -> tuple[int, dict[str, Any]]:
     """(HTTP status, body) of an error, in OpenAI's shape."""
     status, kind, code = 500, "server_error", "internal_error"
     for cls, found in (
+        (Filtered, (400, "invalid_request_error", "content_filter")),
+        (TooMany, (429, "rate_limit_error", "rate_limit_exceeded")),
+        (TooSlow, (408, "invalid_request_error", "request_timeout")),
         (NoKey, (401, "invalid_request_error", "invalid_api_key")),
         (TooLarge, (413, "invalid_request_error", "request_too_large")),
         (NotAllowed, (403, "permission_error", "not_allowed")),
@@ -181,6 +302,14 @@ def fault(error: RatchetError) -> tuple[int, dict[str, Any]]:
     return status, {"error": {"message": message, "type": kind, "param": error.where or None if status < 500 else None, "code": code}}
 
 
+def retry(error: RatchetError, status: int) -> dict[str, str] | None:
+    """When to try again, as a header."""
+    after = getattr(error, "retry_after", None)
+    if after is not None:
+        return {"Retry-After": str(max(1, math.ceil(after)))}
+    return {"Retry-After": "2"} if status == 503 else None
+
+
 class NoKey(NotAllowed):
     """No key, or one that is not ours."""
 
@@ -193,10 +322,23 @@ class TooLarge(BadInput):
     """The body is longer than we read."""
 
 
+class TooSlow(BadInput):
+    """The body took too long to come."""
+
+
+class Filtered(BadInput):
+    """A guard refused the question."""
+
+
 def _head(kind: str, request_id: str, model: str) -> dict[str, Any]:
-    return {"id": f"chatcmpl-{request_id}", "object": kind, "created": int(time.time()), "model": model, "system_fingerprint": None}
+    mark = "cmpl" if kind == "text_completion" else "chatcmpl"
+    return {"id": f"{mark}-{request_id}", "object": kind, "created": int(time.time()), "model": model, "system_fingerprint": None}
 
 
-def _usage(answer: Answer) -> dict[str, int]:
-    total = answer.tokens_in + answer.tokens_out
-    return {"prompt_tokens": answer.tokens_in, "completion_tokens": answer.tokens_out, "total_tokens": total}
+def _chunk_head(kind: Kind, request_id: str, model: str) -> dict[str, Any]:
+    return _head("chat.completion.chunk" if kind == "chat" else "text_completion", request_id, model)
+
+
+def _usage(said: Said) -> dict[str, int]:
+    total = said.tokens_in + said.tokens_out
+    return {"prompt_tokens": said.tokens_in, "completion_tokens": said.tokens_out, "total_tokens": total}

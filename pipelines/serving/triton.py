@@ -7,53 +7,64 @@ model repository (docker/triton).
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import py_compile
+import re
 import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 
-from pipelines.config import PROJECT, Settings
-from pipelines.errors import BadInput, NotFound
+from pipelines.config import PROJECT, Settings, load_domain
+from pipelines.errors import BadInput, ConfigError, NotFound
 from pipelines.manifest import sha256, sha256_folder
 from pipelines.registry.parts import engine_name
 from pipelines.serving import environment
+from pipelines.serving_config import EngineSettings
 
-ENGINE = {"model.py": "serving/engine/model.py", "pipelines/training/chat.py": "training/chat.py"}
+_ALONE = ("adapters", "base", "cache", "decoder", "lora", "scheduler", "vllm_engine", "work")
+ENGINE = {
+    "model.py": "serving/engine/model.py",
+    **{f"pipelines/serving/engine/{name}.py": f"serving/engine/{name}.py" for name in _ALONE},
+    "pipelines/training/chat.py": "training/chat.py",
+}
 """Files of an engine's version folder, which is on the import path there, and where they come from."""
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux keeps it
-MAX_BATCH = 16
-SECONDS = 30
-"""A request's time in the queue, and in the engine, before it is refused."""
+SECONDS = EngineSettings().seconds
+"""A request's time in the queue, and again in the engine, where the domain says nothing else."""
 
 CONFIG = """\
 # Written by `ratchet`; changed by hand it is written again.
 name: "{name}"
 backend: "python"
-max_batch_size: {batch}
+max_batch_size: 1
+# Each request is one prompt, and the engine itself decides which run together; it answers as it goes.
+model_transaction_policy {{ decoupled: true }}
 input [
   {{ name: "PROMPT" data_type: TYPE_STRING dims: [ 1 ] }},
   {{ name: "ADAPTER" data_type: TYPE_STRING dims: [ 1 ] }},
   {{ name: "MAX_TOKENS" data_type: TYPE_INT32 dims: [ 1 ] }},
-  {{ name: "CHAT" data_type: TYPE_BOOL dims: [ 1 ] optional: true }}
+  {{ name: "CHAT" data_type: TYPE_BOOL dims: [ 1 ] optional: true }},
+  {{ name: "STREAM" data_type: TYPE_BOOL dims: [ 1 ] optional: true }},
+  {{ name: "ADAPTER_SHA256" data_type: TYPE_STRING dims: [ 1 ] optional: true }}
 ]
 output [
   {{ name: "TEXT" data_type: TYPE_STRING dims: [ 1 ] }},
   {{ name: "TOKENS_IN" data_type: TYPE_INT32 dims: [ 1 ] }},
   {{ name: "TOKENS_OUT" data_type: TYPE_INT32 dims: [ 1 ] }},
-  {{ name: "CONFIDENCE" data_type: TYPE_FP32 dims: [ 1 ] }}
+  {{ name: "CONFIDENCE" data_type: TYPE_FP32 dims: [ 1 ] }},
+  {{ name: "MIN_LOGPROB" data_type: TYPE_FP32 dims: [ 1 ] }},
+  {{ name: "FINAL" data_type: TYPE_BOOL dims: [ 1 ] }}
 ]
 # The engine itself takes a GPU when it finds one; one instance, because its weights are large beside its work.
 instance_group [ {{ kind: KIND_CPU count: 1 }} ]
-# No delay: a batch is what gathered while the last one ran, so a lone request never waits.
 dynamic_batching {{
-  default_queue_policy {{ timeout_action: REJECT default_timeout_microseconds: {queue} max_queue_size: 256 }}
+  default_queue_policy {{ timeout_action: REJECT default_timeout_microseconds: {microseconds} max_queue_size: {queue} }}
 }}
 parameters [
-  {{ key: "base" value: {{ string_value: "{base}" }} }},
-  {{ key: "adapters" value: {{ string_value: "{adapters}" }} }},
-  {{ key: "keep" value: {{ string_value: "8" }} }},
-  {{ key: "seconds" value: {{ string_value: "{seconds}" }} }},
-  {{ key: "threads" value: {{ string_value: "0" }} }}
+{parameters}
 ]
 """
 
@@ -98,7 +109,37 @@ def command(settings: Settings) -> tuple[list[str], dict[str, str]]:
     return argv, env
 
 
-def prepare(settings: Settings, base: str, base_sha256: str | None = None) -> str:
+def config(name: str, base: str, adapters: Path, engine: EngineSettings) -> str:
+    """The engine's `config.pbtxt`. BadInput when Triton's own schema does not take it."""
+    vllm = engine.vllm.model_dump(mode="json")
+    parameters = {
+        "kind": engine.kind,
+        "base": base,
+        "adapters": str(adapters),
+        "slots": str(engine.vllm.max_num_seqs if engine.kind == "vllm" else engine.slots),
+        "keep": str(engine.adapters),
+        "seconds": f"{engine.seconds:g}",
+        "threads": "0",
+        "vllm": json.dumps({**vllm, "max_loras": min(engine.vllm.max_loras, engine.adapters)}),
+    }
+    lines = [f"  {{ key: {json.dumps(key)} value: {{ string_value: {json.dumps(value)} }} }}" for key, value in parameters.items()]
+    text = CONFIG.format(name=name, microseconds=round(engine.seconds * 1_000_000), queue=engine.queue, parameters=",\n".join(lines))
+    require_config(text)
+    return text
+
+
+def require_config(text: str) -> None:
+    """BadInput unless Triton's own schema takes the text, with the line at fault."""
+    from google.protobuf import text_format
+    from tritonclient.grpc import model_config_pb2
+
+    try:
+        text_format.Parse(text, model_config_pb2.ModelConfig())
+    except text_format.ParseError as error:
+        raise BadInput(f"Triton cannot read the engine's configuration: {error}", todo="see docs/engine.md") from error
+
+
+def prepare(settings: Settings, base: str, base_sha256: str | None = None, engine: EngineSettings | None = None) -> str:
     """Write the engine of a base into the repository; returns its name. Nothing is touched when nothing changed, so that a later
     load is a no-op. `base` is a folder, relative to the project or absolute, or a hub name that is in the local cache."""
     folder = PROJECT / base
@@ -109,9 +150,7 @@ def prepare(settings: Settings, base: str, base_sha256: str | None = None) -> st
     if any(mark in f"{where}{settings.artifacts}" for mark in '"\\\n'):
         raise BadInput("a path holds a quote, a backslash or a line break", where=where, todo="rename the folder")
     (settings.artifacts / "adapter").mkdir(parents=True, exist_ok=True)
-    config = CONFIG.format(
-        name=name, batch=MAX_BATCH, queue=SECONDS * 1_000_000, seconds=SECONDS, base=where, adapters=settings.artifacts / "adapter"
-    )
+    text = config(name, where, settings.artifacts / "adapter", engine or EngineSettings())
     for file, source in ENGINE.items():
         code = repository(settings) / name / "1" / file
         _write(code, (PROJECT / "pipelines" / source).read_text(encoding="utf-8"), settings.var / "triton")
@@ -119,25 +158,57 @@ def prepare(settings: Settings, base: str, base_sha256: str | None = None) -> st
         if not compiled.is_file() or compiled.stat().st_mtime < code.stat().st_mtime:
             # Else the stub would write it at its first load, and Triton, seeing a changed folder, would restart the engine at the next.
             py_compile.compile(str(code), invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH)
-    _write(repository(settings) / name / "config.pbtxt", config, settings.var / "triton")
+    _write(repository(settings) / name / "config.pbtxt", text, settings.var / "triton")
     return name
 
 
+def seconds_of(settings: Settings, name: str) -> float:
+    """A request's time in the queue of that engine, and again in the engine, as its configuration here says."""
+    path = repository(settings) / name / "config.pbtxt"
+    try:
+        return _seconds(path, path.stat().st_mtime_ns)
+    except OSError:
+        return SECONDS
+
+
+@lru_cache(32)
+def _seconds(path: Path, _written: int) -> float:
+    found = re.search(r'"seconds" value: \{ string_value: "([0-9.e+-]+)"', path.read_text(encoding="utf-8"))
+    return float(found.group(1)) if found else SECONDS
+
+
 def prepare_known(settings: Settings, name: str) -> None:
-    """Write the engine of that name again, from whichever candidate rests on its base. NotFound when none does."""
+    """Write the engine of that name again, from whichever candidate rests on its base, as the domains that use it say. NotFound when
+    none does; ConfigError when two of them disagree."""
     from sqlalchemy import select
 
     from pipelines.state.database import reading
     from pipelines.state.models import Candidate
 
     with reading(settings) as session:
-        rows = session.execute(select(Candidate.base, Candidate.base_sha256).distinct()).all()
-    for base, base_sha256 in rows:
-        if engine_name(base_sha256) == name:
-            prepare(settings, base, base_sha256)
-            return
-    if not (repository(settings) / name / "config.pbtxt").is_file():
+        rows = session.execute(select(Candidate.domain, Candidate.base, Candidate.base_sha256).distinct()).all()
+    rows = [row for row in rows if engine_name(row.base_sha256) == name]
+    if rows:
+        prepare(settings, rows[0].base, rows[0].base_sha256, _agreed(settings, sorted({row.domain for row in rows})))
+    elif not (repository(settings) / name / "config.pbtxt").is_file():
         raise NotFound(f"no candidate rests on {name}", todo="`ratchet candidates` lists them")
+
+
+def _agreed(settings: Settings, domains: Sequence[str]) -> EngineSettings:
+    """What the domains that share a base say of its engine. One whose file is gone has no say."""
+    said = {}
+    for domain in domains:
+        with suppress(NotFound):
+            said[domain] = load_domain(domain, settings).serving.engine
+    for domain, engine in said.items():
+        first = next(iter(said))
+        if engine != said[first]:
+            raise ConfigError(
+                f"{first} and {domain} share a base and say different things of its engine",
+                where="serving.engine",
+                todo="say the same in both files",
+            )
+    return next(iter(said.values()), EngineSettings())
 
 
 def shared_memory_prefix(settings: Settings) -> str:

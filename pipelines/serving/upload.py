@@ -27,7 +27,7 @@ from pipelines.errors import BadInput, ConfigError, NotAllowed, RatchetError, Un
 from pipelines.governance import audit
 from pipelines.intake import uploads
 from pipelines.serving import shapes
-from pipelines.serving.keys import Key
+from pipelines.serving.access import Access
 from pipelines.state.database import transaction
 from pipelines.state.models import AuditEvent
 from pipelines.strict import Strict
@@ -38,7 +38,6 @@ SEAL_BYTES = 16_384
 CLEAN_SECONDS = 3600.0
 ACTION = "arrival.uploaded"
 
-Authenticate = Callable[[Request], Awaitable[Key]]
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -49,9 +48,9 @@ class Sealing(Strict):
     effective: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")] | None = None
 
 
-def mount(app: FastAPI, settings: Settings, authenticate: Authenticate) -> None:
+def mount(app: FastAPI, settings: Settings, access: Access) -> None:
     """Add the routes to the gateway's application."""
-    routes = _Routes(settings, authenticate)
+    routes = _Routes(settings, access)
     app.add_route("/v1/arrivals/{domain}/{upload_id}/{filename}", _answered(routes.put), methods=["PUT"])
     app.add_route("/v1/arrivals/{domain}/{upload_id}", _answered(routes.seal), methods=["POST"])
 
@@ -66,8 +65,8 @@ async def keep_clean(settings: Settings) -> None:
 
 
 class _Routes:
-    def __init__(self, settings: Settings, authenticate: Authenticate) -> None:
-        self._settings, self._authenticate = settings, authenticate
+    def __init__(self, settings: Settings, access: Access) -> None:
+        self._settings, self._access = settings, access
 
     async def put(self, request: Request) -> Response:
         upload = await self._upload(request)
@@ -104,16 +103,15 @@ class _Routes:
 
     async def _upload(self, request: Request) -> uploads.Upload:
         """Who uploads what to where. NotAllowed, audited, without the right to deliver there."""
-        key = await self._authenticate(request)
+        key = await self._access.caller(request)
+        await self._access.admit(key)
         domain, upload_id = request.path_params["domain"], request.path_params["upload_id"]
-        uploader = f"key:{key.name}"
         if not key.may_deliver(domain):
-            subject = domain if re.fullmatch(r"[a-z][a-z0-9_]{0,39}", domain) else "an impossible domain"
-            await asyncio.to_thread(self._record_refused, uploader, subject)
+            self._access.refused(key, "deliver", domain)
             raise NotAllowed(f"the key of {key.name} may not deliver there", where="domain", todo="ask the platform engineer")
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", upload_id):
             raise BadInput("not an upload id", where="upload_id", todo="up to 64 letters, digits, dots, underscores, hyphens")
-        return uploads.Upload(self._settings.landing_zone / domain, uploader, upload_id)
+        return uploads.Upload(self._settings.landing_zone / domain, key.actor, upload_id)
 
     def _domain(self, name: str) -> DomainConfig:
         try:
@@ -130,10 +128,6 @@ class _Routes:
                 # Not the caller's `source`: one who asks again may say another than was sealed.
                 detail = {"seal": told["seal"], "files": told["files"]}
                 audit.record(session, actor=uploader, action=ACTION, subject=subject, detail=detail)
-
-    def _record_refused(self, uploader: str, subject: str) -> None:
-        with transaction(self._settings) as session:
-            audit.record(session, actor=uploader, action=ACTION, subject=subject, allowed=False)
 
 
 def _answered(handler: Handler) -> Handler:

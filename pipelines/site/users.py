@@ -20,11 +20,11 @@ from pipelines.site import secrets
 from pipelines.site.airflow_env import airflow_env, airflow_home, metadata_database
 from pipelines.site.pools import pools
 
-Stage = Literal["collect", "ingest", "finetune", "release"]
+Stage = Literal["collect", "ingest", "finetune", "release", "monitor"]
 Right = tuple[str, str]
 """(action, resource) in FAB's words; which DAGs a role may touch is said per DAG, by `access_control`."""
 
-VERSION = 4
+VERSION = 5
 """Raised when the rights below change, so that a running site takes them over."""
 
 _SEEN = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import select
 
@@ -82,7 +83,9 @@ def assemble(settings: Settings, domain_name: str, version_id: str) -> str:
         index_id = str(index(settings, domain_name, version_id).outputs["artifact"])
     prompt = Prompt.load(domain.task.prompt, settings)
     base_hash = parts.base_sha256(domain)
-    policy = {"passages": domain.task.passages, "max_new_tokens": domain.base.max_new_tokens, **parts.turns(domain)}
+    policy: dict[str, Any] = {"passages": domain.task.passages, "max_new_tokens": domain.base.max_new_tokens, **parts.turns(domain)}
+    if domain.serving.min_confidence:
+        policy["min_confidence"] = domain.serving.min_confidence
     step_hash = sha256(
         {
             "step": "assemble",

@@ -3,6 +3,8 @@
 The request is a sealed file, never words on a command line or in a run's configuration, where they would stay. The same request again
 finishes what a crash left, and removes what has gone out of service since.
 
+Answers that gateways kept are deleted before the receipt is written: with a Redis that does not answer, nothing is called erased.
+
 Does not cover raw files in the landing zone (the receipt names their arrivals), copies in MLflow's artifact store, the gate
 report of what answers now, the traffic log, nor backups.
 """
@@ -25,6 +27,7 @@ from pipelines.governance import audit
 from pipelines.manifest import sha256, sha256_file
 from pipelines.registry import artifacts, candidates
 from pipelines.serving import generations
+from pipelines.serving.cache import answers
 from pipelines.state.database import reading, transaction
 from pipelines.state.models import Artifact, Candidate, Erasure, GateReport, ManifestRow, Pointer, now
 from pipelines.steps import publish
@@ -79,6 +82,7 @@ def erase(settings: Settings, path: Path, *, actor: str) -> Receipt:
     held = erasure.Held() if subject is None else erasure.held(settings, domain.domain, subject)
     if subject is not None:
         keys.destroy(subject)  # first: whatever else fails, nobody reads it from here on
+    _forget_answers(settings, domain.domain)
     with reading(settings) as session:
         given = session.get(Erasure, request_hash)
     if given is None:
@@ -105,6 +109,7 @@ def requested(settings: Settings, *, request: str, actor: str) -> dict[str, Any]
         receipt = erase(settings, path, actor=actor)
     else:
         row = _carried_out(settings, request)
+        _forget_answers(settings, row.domain)
         receipt = {**row.receipt, "live": still_live(settings, row.domain), "removed_now": sweep(settings, row.domain)}
     kept = ("domain", "versions", "adapters", "indexes", "training_sets", "version", "live", "removed_now")
     return {"request": receipt["request"][:16]} | {name: receipt[name] for name in kept}
@@ -170,6 +175,19 @@ def read(path: Path) -> tuple[Request, str]:
         raise BadInput("the request is not JSON in UTF-8", where=path.name, todo="see docs/runbooks/erase.md") from None
 
 
+def _forget_answers(settings: Settings, domain: str) -> None:
+    """Delete the answers that gateways share, and raise the epoch, by which each drops its own. Every time, also for a request carried out:
+    what answered in between may have been made from the text. Unavailable when it cannot be known that they are gone."""
+    with transaction(settings) as session:
+        pointer = session.get(Pointer, domain)
+        if pointer is None:
+            return  # nothing has ever answered
+        pointer.epoch += 1
+        session.flush()
+        epoch = pointer.epoch
+    answers.forget(settings, domain, epoch)
+
+
 def _account(settings: Settings, request: Request, request_hash: str, held: Any, actor: str) -> Erasure:
     """Bar, refuse, make a version that calls for new parts, and write the receipt. All of it stands on the request's hash."""
     why = f"was made from text that was erased on request {request_hash[:12]}"
@@ -231,7 +249,7 @@ def _refuse(session: Session, domain: str, why: str) -> None:
     for row in session.scalars(select(Candidate).where(Candidate.domain == domain, Candidate.state.in_(_UNDER_WAY), uses)):
         pointer = session.get(Pointer, domain)
         if pointer is not None and pointer.canary_id == row.id:
-            pointer.canary_id, pointer.canary_share = None, 0.0
+            pointer.canary_id, pointer.canary_share, pointer.shadow_share = None, 0.0, 0.0
         candidates.move(session, row.id, "refused", reason=f"a part of it {why}")
 
 

@@ -154,8 +154,9 @@ def _engines(settings: Settings, cells: Sequence[Any]) -> dict[str, Any]:
     found = {cell.parts.engine: Engine(settings, cell.parts.engine) for cell in cells}
     for engine in found.values():
         engine.ensure_loaded()
-    for name, adapter, chat in sorted({(cell.parts.engine, cell.parts.adapter, cell.parts.chat) for cell in cells}):
-        found[name].probe(adapter, chat)
+    probes = {(cell.parts.engine, cell.parts.adapter, cell.parts.chat, cell.adapter_sha256) for cell in cells}
+    for name, adapter, chat, weights in sorted(probes):
+        found[name].probe(adapter, chat, weights)
     return found
 
 

@@ -26,7 +26,7 @@ privacy: {{profile: public}}
 task: {{}}
 gate: {{goldens: goldens/x.jsonl, floors: {{}}}}
 """
-STAGES = ("ingest", "finetune", "release")
+STAGES = ("ingest", "finetune", "release", "monitor")
 BY_HAND = ("erase", "rollback")
 COLLECT = """\
 sources:
@@ -86,6 +86,12 @@ def test_one_task_per_source_on_the_ticks_of_all_their_schedules(parsed: dict[st
     assert collect["rights"]["law.approver"] == {"DAGs": ["can_read"]}
 
 
+def test_the_traffic_log_is_rotated_hourly(parsed: dict[str, Any]) -> None:
+    monitor = parsed["good"]["dags"]["notes.monitor"]
+    assert monitor["leaves"] == ["rotate"] and monitor["ticks"] == ["17 * * * *"] and monitor["max_active_runs"] == 1
+    assert monitor["rights"]["notes.steward"] == {"DAGs": ["can_edit", "can_read"]}
+
+
 def test_a_broken_domain_file_costs_only_its_own_dags_and_names_the_key(parsed: dict[str, Any]) -> None:
     assert sorted(parsed["broken"]["dags"]) == sorted([*(f"notes.{stage}" for stage in STAGES), *BY_HAND])
     assert list(parsed["broken"]["errors"]) == ["broken_domains.py"]
@@ -104,7 +110,7 @@ def test_policy(parsed: dict[str, Any]) -> None:
         domain, _, stage = dag_id.rpartition(".")
         assert dag["tags"] == sorted([domain or "by hand", stage])
         assert dag["owner"] == ("compliance" if domain else "administrator")
-        schedules = {"collect": "MultipleCronTriggerTimetable"} | dict.fromkeys(BY_HAND, "NullTimetable")
+        schedules = dict.fromkeys(("collect", "monitor"), "MultipleCronTriggerTimetable") | dict.fromkeys(BY_HAND, "NullTimetable")
         assert dag["schedule"] == schedules.get(stage, "AssetOrTimeSchedule")
         runbook = {"rollback": "release"}.get(stage, stage)
         for words in ("**Purpose.**", "**Inputs.**", "**Outputs.**", "**At 3 a.m.**", f"docs/runbooks/{runbook}.md"):
@@ -133,7 +139,7 @@ def test_what_is_done_by_hand_is_given_to_no_role_and_takes_no_name(parsed: dict
         assert dag["rights"] == {} and dag["max_active_runs"] == 1
     assert list(parsed["good"]["dags"]["erase"]["params"]) == ["request"]
     assert parsed["good"]["dags"]["erase"]["params"]["request"]["pattern"] == "^[0-9a-f]{12,64}$"
-    assert sorted(parsed["good"]["dags"]["rollback"]["params"]) == ["domain", "reason", "to"], "the actor is no parameter"
+    assert sorted(parsed["good"]["dags"]["rollback"]["params"]) == ["domain", "only", "reason", "to"], "the actor is no parameter"
     assert parsed["broken"]["dags"]["rollback"]["params"]["domain"]["enum"] == ["notes"]
 
 
@@ -148,7 +154,7 @@ def test_events_go_out_through_an_alias_only(parsed: dict[str, Any]) -> None:
     for dag in parsed["good"]["dags"].values():
         outlets = {task: what["outlets"] for task, what in dag["tasks"].items() if what["outlets"]}
         # `collect` announces nothing: the watcher of the landing zone sees what was delivered.
-        assert outlets == ({} if dag["stage"] in ("collect", "rollback") else {"announce": ["AssetAlias"]})
+        assert outlets == ({} if dag["stage"] in ("collect", "monitor", "rollback") else {"announce": ["AssetAlias"]})
 
 
 def test_a_withdrawn_candidate_cannot_end_green(parsed: dict[str, Any]) -> None:

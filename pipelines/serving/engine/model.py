@@ -1,257 +1,180 @@
-"""The engine: one base model with adapters chosen per request. Triton's Python backend runs this file.
+"""What Triton's stub calls: one base model with adapters chosen per request, decoded together.
 
-It stands alone on purpose: it runs in the serving environment (numpy < 2), where the rest of the project is not installed; a copy of
-`chat.py`, which training shares, lies beside it there.
+The folder stands alone on purpose: it runs in the serving environment (numpy < 2), where the rest of the project is not installed; a copy
+of `chat.py`, which training shares, lies beside it there.
 
-Inputs, each [batch, 1]: PROMPT and ADAPTER (strings), MAX_TOKENS (int32), CHAT (bool, false where it is left out). Outputs, each
-[batch, 1]: TEXT (string), TOKENS_IN and TOKENS_OUT (int32), CONFIDENCE (float32, mean probability of the tokens chosen, the stop
-included). Decoding is greedy and ends at the end of sequence, of the turn or of the line. An error begins with its kind: `prompt:`,
-`adapter:`, `timeout:` or `engine:`; none quotes a prompt.
+Inputs, each [1, 1]: PROMPT and ADAPTER (strings), MAX_TOKENS (int32), and, where given, CHAT and STREAM (bool) and ADAPTER_SHA256
+(string). Outputs, each [1, 1]: TEXT (string), TOKENS_IN and TOKENS_OUT (int32), CONFIDENCE and MIN_LOGPROB (float32), FINAL (bool). The
+last response holds the whole text and FINAL; a streamed answer has others before it, whose TEXT is what is new. Decoding is greedy and
+ends at the end of sequence, of the turn or of the line. An error begins with its kind (`work.Refused`); none quotes a prompt.
 """
 
 from __future__ import annotations
 
-import copy
-import itertools
 import json
 import os
-import re
+import queue
+import threading
 import time
-from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy
-import torch
 
-from pipelines.training import chat
+from pipelines.serving.engine.work import Ask, Backend, Completion, Once, Refused
 
-ADAPTER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-SMALL_BASE = 64 * 2**20
-"""Bytes of weights. Below, an adapter is merged into a copy of its own, which saves a third of a tiny model's time and costs little
-memory; above, it sits beside the base's weights, which all adapters share."""
-
-WEIGHTS = "adapter_model.safetensors"
+LOOK_SECONDS = 0.02
+"""Pause between two rounds of asking whether the callers of running requests are gone."""
+METRIC_SECONDS = 0.5
 
 
-class Refused(Exception):
-    """Why one request got no answer; the others of its batch did."""
+class Answer:
+    """A `work.Sink`: puts what the engine says on the outbox's queue."""
+
+    def __init__(self, sender: Any, outbox: Outbox) -> None:
+        self.sender, self._outbox = sender, outbox
+        self.left = False
+        self.using = threading.Lock()
+        """Held while the sender is used: Triton's server dies when it is asked anything after the last response."""
+
+    def piece(self, text: str) -> None:
+        """As `work.Sink.piece`."""
+        self._outbox.put(self, text)
+
+    def end(self, outcome: Completion | Refused) -> None:
+        """As `work.Sink.end`."""
+        self._outbox.put(self, outcome)
+
+    def gone(self) -> bool:
+        """As `work.Sink.gone`."""
+        return self.left
 
 
-@dataclass(frozen=True)
-class Completion:
-    """What one prompt was continued with."""
+class Outbox:
+    """Sends responses and asks for cancellations in threads of its own: each costs a round to the server's process, which the engine's
+    steps must not wait for."""
 
-    text: str
-    tokens_in: int
-    tokens_out: int
-    confidence: float
+    def __init__(self, pb: Any) -> None:
+        self.pb = pb
+        self._said: queue.SimpleQueue[tuple[Answer, str | Completion | Refused] | None] = queue.SimpleQueue()
+        self._open: set[Answer] = set()
+        self._closed = threading.Event()
+        self._threads = [threading.Thread(target=work, daemon=True) for work in (self._send, self._look)]
+        for thread in self._threads:
+            thread.start()
 
+    def open(self, sender: Any) -> Answer:
+        """A sink for one request."""
+        answer = Answer(sender, self)
+        self._open.add(answer)
+        return answer
 
-@dataclass(frozen=True)
-class Ask:
-    """One prompt of a request."""
+    def put(self, answer: Answer, said: str | Completion | Refused) -> None:
+        """To be sent, in order."""
+        self._said.put((answer, said))
 
-    prompt: str
-    adapter: str
-    max_tokens: int
-    chat: bool = False
-    """As a turn of the base's chat template."""
+    def close(self) -> None:
+        """After what is on the queue was sent."""
+        self._closed.set()
+        self._said.put(None)
+        for thread in self._threads:
+            thread.join()
 
-
-class Engine:
-    """A base, its tokenizer, and the adapters used last."""
-
-    def __init__(self, base: str, adapters: Path, *, keep: int = 8, seconds: float = 30.0, threads: int = 0) -> None:
-        os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-
-        gpu = torch.cuda.is_available()
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(base)
-        model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16 if gpu else torch.float32)
-        self.base: Any = model.to("cuda" if gpu else "cpu").eval()
-        self.small = sum(parameter.nbytes for parameter in self.base.parameters()) < SMALL_BASE
-        # Handing a tiny model's operations from thread to thread takes longer than computing them, far longer on a busy machine.
-        torch.set_num_threads(threads or (1 if self.small else len(os.sched_getaffinity(0))))
-        self.context = int(getattr(self.base.config, "max_position_embeddings", 0) or 2048)
-        self.adapters, self.keep, self.seconds = adapters.resolve(), keep, seconds
-        self.loaded: OrderedDict[str, Any] = OrderedDict()
-        self.taught: dict[str, str | None] = {}
-        """Adapter -> hash of the turns it was trained in, None for bare prompts."""
-        self.turns: chat.Turns | chat.Unfit = self._turns()
-        self.stops = self._stops()
-        self.pad = int(next(iter(self.stops)) if self.tokenizer.pad_token_id is None else self.tokenizer.pad_token_id)
-
-    def answer(self, asks: Sequence[Ask]) -> list[Completion | Refused]:
-        """One outcome per ask, in order. Asks of one adapter run as one batch."""
-        outcomes: list[Completion | Refused] = [Refused("engine: not reached")] * len(asks)
-        deadline = time.monotonic() + self.seconds
-        for adapter, places in _grouped(asks).items():
+    def _send(self) -> None:
+        while (item := self._said.get()) is not None:
+            answer, said = item
             try:
-                model = self._model(adapter)
-                encoded: dict[int, list[int]] = {}
-                for place in places:
-                    try:
-                        self._require_taught(asks[place])
-                        encoded[place] = self._encode(asks[place])
-                    except Refused as refusal:
-                        outcomes[place] = refusal
-                if encoded:
-                    limits = [asks[place].max_tokens for place in encoded]
-                    found = self._complete(model, list(encoded.values()), limits, deadline)
-                    for place, outcome in zip(encoded, found, strict=True):
-                        outcomes[place] = outcome
-            except Refused as refusal:
-                for place in places:
-                    outcomes[place] = refusal
-            except Exception as error:  # a fault in one batch must not take the engine down
-                for place in places:
-                    outcomes[place] = Refused(f"engine: {type(error).__name__}")
-        return outcomes
+                response, flags = self._response(said)
+                with answer.using:
+                    if flags:
+                        self._open.discard(answer)
+                    answer.sender.send(response, flags=flags)
+            except Exception:
+                # The caller is gone, or the server goes down: nobody is left to tell.
+                answer.left = True
 
-    # --- adapters -----------------------------------------------------------------------------------------------------
+    def _look(self) -> None:
+        while not self._closed.wait(LOOK_SECONDS):
+            for answer in list(self._open):
+                with answer.using:
+                    if answer in self._open and answer.sender.is_cancelled():
+                        answer.left = True
 
-    def _model(self, adapter: str) -> Any:
-        """The base, or the base with an adapter, loaded at its first use."""
-        if not adapter:
-            return self.base
-        if adapter in self.loaded:
-            self.loaded.move_to_end(adapter)
-            return self.loaded[adapter]
-        model = self._load(adapter)
-        self.loaded[adapter], self.taught[adapter] = model, _taught(self.adapters / adapter)
-        while len(self.loaded) > self.keep:
-            self.taught.pop(self.loaded.popitem(last=False)[0])
-        return model
+    def _response(self, said: str | Completion | Refused) -> tuple[Any, int]:
+        """(the response, its flags)."""
+        last = int(self.pb.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+        if isinstance(said, Refused):
+            return self.pb.InferenceResponse(error=self.pb.TritonError(str(said))), last
+        if isinstance(said, str):
+            return self._columns(said, 0, 0, 0.0, 0.0, False), 0
+        return self._columns(said.text, said.tokens_in, said.tokens_out, said.confidence, said.min_logprob, True), last
 
-    def _require_taught(self, ask: Ask) -> None:
-        """Refused when the adapter would be asked in another way than it was trained."""
-        within = self._within(ask)
-        if ask.adapter and self.taught[ask.adapter] != (within.sha256 if within is not None else None):
-            raise Refused(f"adapter: {ask.adapter} was trained {'without this' if ask.chat else 'with a'} chat template")
-
-    def _load(self, adapter: str) -> Any:
-        """Refused unless the folder lies directly under the adapters' root and holds a whole LoRA, as safetensors, for this base."""
-        folder = self.adapters / adapter
-        if not ADAPTER_NAME.fullmatch(adapter) or folder.resolve().parent != self.adapters:
-            raise Refused("adapter: not a name of an adapter")
-        if not (folder / WEIGHTS).is_file() or not (folder / "adapter_config.json").is_file():
-            raise Refused(f"adapter: {adapter} is not there, or holds no {WEIGHTS}")
-        from peft import PeftModel, get_peft_model_state_dict
-        from safetensors.torch import load_file
-
-        # A module tree of its own: a failed load leaves the base as it was, and dropping the tree unloads the adapter.
-        shared = {} if self.small else {id(tensor): tensor for tensor in itertools.chain(self.base.parameters(), self.base.buffers())}
-        try:
-            if json.loads((folder / "adapter_config.json").read_text(encoding="utf-8")).get("peft_type") != "LORA":
-                raise Refused(f"adapter: {adapter} is not a LoRA adapter")
-            weights = load_file(folder / WEIGHTS)
-            if not all(bool(torch.isfinite(tensor).all()) for tensor in weights.values()):
-                raise Refused(f"adapter: {adapter} holds values that are not finite")
-            tuned = PeftModel.from_pretrained(copy.deepcopy(self.base, dict(shared)), str(folder))
-            # peft only warns about weights that are missing or belong to another model.
-            if set(get_peft_model_state_dict(tuned)) != set(weights):
-                raise Refused(f"adapter: the weights of {adapter} are not those of its configuration on this base")
-        except Refused:
-            raise
-        except Exception as error:
-            raise Refused(f"adapter: {adapter} cannot be loaded ({type(error).__name__})") from error
-        model: Any = tuned.merge_and_unload() if self.small else tuned.base_model.model
-        return model.eval()
-
-    # --- text ---------------------------------------------------------------------------------------------------------
-
-    def _encode(self, ask: Ask) -> list[int]:
-        """Token ids as in training. Special tokens spelt out in a passage stay ordinary text."""
-        if not 1 <= ask.max_tokens < self.context:
-            raise Refused(f"prompt: MAX_TOKENS must be from 1 to {self.context - 1}")
-        [ids] = chat.prompts(self.tokenizer, [ask.prompt], self._within(ask))
-        room = self.context - ask.max_tokens
-        if not ids or len(ids) > room:
-            raise Refused(f"prompt: {len(ids)} tokens, and there is room for 1 to {room}")
-        return ids
-
-    def _turns(self) -> chat.Turns | chat.Unfit:
-        """Of the base's chat template; why not, where it has none that can be used: bare prompts are answered all the same."""
-        try:
-            return chat.turns(self.tokenizer)
-        except chat.Unfit as error:
-            return error
-
-    def _within(self, ask: Ask) -> chat.Turns | None:
-        if ask.chat and isinstance(self.turns, chat.Unfit):
-            raise Refused(f"engine: {self.turns}")
-        return self.turns if ask.chat and isinstance(self.turns, chat.Turns) else None
-
-    def _stops(self) -> set[int]:
-        """Token ids that end an answer: end of sequence, end of turn, and every token with a line break in it."""
-        ends = self.base.generation_config.eos_token_id
-        stops = set(ends) if isinstance(ends, list) else {ends}
-        stops |= {self.tokenizer.eos_token_id}
-        if isinstance(self.turns, chat.Turns):
-            stops.add(self.turns.end)
-        for piece, number in self.tokenizer.get_vocab().items():
-            if "\n" in piece or "Ċ" in piece or piece == "<0x0A>":
-                stops.add(number)
-        return {stop for stop in stops if stop is not None}
-
-    def _complete(self, model: Any, prompts: list[list[int]], limits: list[int], deadline: float) -> list[Completion | Refused]:
-        """Greedy continuation of a left-padded batch with a key-value cache."""
-        with torch.inference_mode():
-            return self._decode(model, prompts, limits, deadline)
-
-    def _decode(self, model: Any, prompts: list[list[int]], limits: list[int], deadline: float) -> list[Completion | Refused]:
-        width = max(map(len, prompts))
-        device = self.base.device
-        ids = torch.tensor([[self.pad] * (width - len(prompt)) + prompt for prompt in prompts], device=device)
-        mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device)
-        places = (mask.cumsum(-1) - 1).clamp(min=0)
-        chosen: list[list[int]] = [[] for _ in prompts]
-        surety: list[list[float]] = [[] for _ in prompts]
-        open_rows = set(range(len(prompts)))
-        cache = None
-        while open_rows and time.monotonic() < deadline:
-            out = model(input_ids=ids, attention_mask=mask, position_ids=places, past_key_values=cache, use_cache=True, logits_to_keep=1)
-            cache = out.past_key_values
-            best, token = torch.softmax(out.logits[:, -1].float(), -1).max(-1)
-            for row, (number, probability) in enumerate(zip(token.tolist(), best.tolist(), strict=True)):
-                if row not in open_rows:
-                    continue
-                surety[row].append(probability)
-                if number not in self.stops:
-                    chosen[row].append(number)
-                if number in self.stops or len(chosen[row]) >= limits[row]:
-                    open_rows.discard(row)
-            ids, places = token[:, None], places[:, -1:] + 1
-            mask = torch.cat([mask, torch.ones_like(ids)], -1)
-        return [
-            Refused(f"timeout: no answer within {self.seconds:g} s")
-            if row in open_rows
-            else self._completion(len(prompt), chosen[row], surety[row])
-            for row, prompt in enumerate(prompts)
-        ]
-
-    def _completion(self, tokens_in: int, chosen: list[int], surety: list[float]) -> Completion | Refused:
-        confidence = sum(surety) / len(surety)
-        if not 0.0 <= confidence <= 1.0001:  # also false for NaN
-            return Refused("engine: the model's probabilities are not finite")
-        return Completion(self.tokenizer.decode(chosen, skip_special_tokens=True), tokens_in, len(chosen), min(confidence, 1.0))
+    def _columns(self, text: str, tokens_in: int, tokens_out: int, confidence: float, least: float, final: bool) -> Any:
+        columns = {
+            "TEXT": numpy.array([[text.encode()]], dtype=numpy.object_),
+            "TOKENS_IN": numpy.array([[tokens_in]], dtype=numpy.int32),
+            "TOKENS_OUT": numpy.array([[tokens_out]], dtype=numpy.int32),
+            "CONFIDENCE": numpy.array([[confidence]], dtype=numpy.float32),
+            "MIN_LOGPROB": numpy.array([[least]], dtype=numpy.float32),
+            "FINAL": numpy.array([[final]]),
+        }
+        return self.pb.InferenceResponse([self.pb.Tensor(name, column) for name, column in columns.items()])
 
 
-def _taught(adapter: Path) -> str | None:
-    facts = adapter / "facts.json"
-    found = json.loads(facts.read_text(encoding="utf-8")).get("chat_template") if facts.is_file() else None
-    return None if found is None else str(found)
+class Metrics:
+    """The engine's own figures among Triton's, renewed twice a second."""
+
+    def __init__(self, pb: Any, name: str, backend: Backend) -> None:
+        self._backend = backend
+        self._closed = threading.Event()
+        kinds = {
+            "ratchet_engine_running": ("requests in the engine", pb.MetricFamily.GAUGE),
+            "ratchet_engine_waiting": ("requests in the engine that wait for their adapter", pb.MetricFamily.GAUGE),
+            "ratchet_engine_tokens_total": ("tokens generated", pb.MetricFamily.COUNTER),
+        }
+        self._families = [pb.MetricFamily(name=key, description=says, kind=kind) for key, (says, kind) in kinds.items()]
+        self._metrics = [family.Metric(labels={"model": name}) for family in self._families]
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop."""
+        self._closed.set()
+        self._thread.join()
+
+    def _follow(self) -> None:
+        last, tokens = (0, 0), 0
+        while not self._closed.wait(METRIC_SECONDS):
+            now = self._backend.figures()
+            running, waiting, written = self._metrics
+            if (now.running, now.waiting) != last:
+                running.set(now.running)
+                waiting.set(now.waiting)
+                last = (now.running, now.waiting)
+            if now.tokens > tokens:
+                written.increment(now.tokens - tokens)
+                tokens = now.tokens
 
 
-def _grouped(asks: Sequence[Ask]) -> dict[str, list[int]]:
-    """Places of the asks per adapter."""
-    groups: dict[str, list[int]] = {}
-    for place, ask in enumerate(asks):
-        groups.setdefault(ask.adapter, []).append(place)
-    return groups
+def engine(given: dict[str, str]) -> Backend:
+    """The engine that the model's configuration asks for."""
+    if given["kind"] == "vllm":
+        from pipelines.serving.engine.vllm_engine import VLLMEngine
+
+        return VLLMEngine(given["base"], Path(given["adapters"]), json.loads(given["vllm"]), seconds=float(given["seconds"]))
+    from pipelines.serving.engine.base import Base
+    from pipelines.serving.engine.scheduler import Scheduler
+
+    base = Base(given["base"], threads=int(given["threads"]), stop=given.get("stop", "true") == "true")
+    return Scheduler(
+        base,
+        Path(given["adapters"]),
+        slots=int(given["slots"]),
+        keep=int(given["keep"]),
+        seconds=float(given["seconds"]),
+        # A device that fails stays failed for this process: ended, it is found by the next request, and loaded anew.
+        broken=lambda: os._exit(70),
+    )
 
 
 class TritonPythonModel:
@@ -263,41 +186,40 @@ class TritonPythonModel:
 
         self.pb: Any = pb
         given = {key: value["string_value"] for key, value in json.loads(args["model_config"])["parameters"].items()}
-        self.engine = Engine(
-            given["base"],
-            Path(given["adapters"]),
-            keep=int(given["keep"]),
-            seconds=float(given["seconds"]),
-            threads=int(given["threads"]),
-        )
-        self.engine.answer([Ask("Question: ready?\nAnswer:", "", 4)])
+        self.seconds = float(given["seconds"])
+        self.backend = engine(given)
+        warm = Once()
+        self.backend.submit(Ask("Question: ready?\nAnswer:", "", 4), warm)
+        outcome = warm.wait()
+        if isinstance(outcome, Refused) and not str(outcome).startswith("timeout: "):
+            raise RuntimeError(str(outcome))
+        self.outbox = Outbox(pb)
+        self.metrics = Metrics(pb, args["model_name"], self.backend)
 
-    def execute(self, requests: list[Any]) -> list[Any]:
-        """All prompts of all requests at once; a request with a refused prompt gets that as its error."""
-        asks: list[Ask] = []
-        sizes: list[int] = []
+    def execute(self, requests: list[Any]) -> None:
+        """Hand each request to the engine; it answers through its response sender. Returns when another can start: until then the next
+        ones wait in Triton's queue, whose time-out, length, cancellation and metric are then true."""
         for request in requests:
-            prompts, adapters, limits = (self._values(request, name) for name in ("PROMPT", "ADAPTER", "MAX_TOKENS"))
-            sizes.append(len(prompts))
-            chats = self._values(request, "CHAT") or [False] * len(prompts)
-            for prompt, adapter, limit, turn in zip(prompts, adapters, limits, chats, strict=True):
-                asks.append(Ask(prompt.decode("utf-8", "replace"), adapter.decode("utf-8", "replace"), int(limit), bool(turn)))
-        outcomes = iter(self.engine.answer(asks))
-        return [self._response(list(itertools.islice(outcomes, size))) for size in sizes]
+            answer = self.outbox.open(request.get_response_sender())
+            try:
+                self.backend.submit(self._ask(request), answer)
+            except Exception as error:
+                answer.end(Refused(f"engine: {type(error).__name__}"))
+        until = time.monotonic() + 2 * self.seconds
+        while not self.backend.room(0.5) and time.monotonic() < until:
+            pass
 
-    def _values(self, request: Any, name: str) -> list[Any]:
-        tensor = self.pb.get_input_tensor_by_name(request, name)
-        return [] if tensor is None else list(tensor.as_numpy().reshape(-1))
+    def finalize(self) -> None:
+        """Called when it is unloaded, with no request under way, or when the server ends."""
+        self.metrics.close()
+        self.backend.close()
+        self.outbox.close()
 
-    def _response(self, outcomes: list[Completion | Refused]) -> Any:
-        refusal = next((outcome for outcome in outcomes if isinstance(outcome, Refused)), None)
-        if refusal is not None:
-            return self.pb.InferenceResponse(error=self.pb.TritonError(str(refusal)))
-        done = [outcome for outcome in outcomes if isinstance(outcome, Completion)]
-        columns = {
-            "TEXT": numpy.array([one.text.encode() for one in done], dtype=numpy.object_),
-            "TOKENS_IN": numpy.array([one.tokens_in for one in done], dtype=numpy.int32),
-            "TOKENS_OUT": numpy.array([one.tokens_out for one in done], dtype=numpy.int32),
-            "CONFIDENCE": numpy.array([one.confidence for one in done], dtype=numpy.float32),
-        }
-        return self.pb.InferenceResponse([self.pb.Tensor(name, column.reshape(-1, 1)) for name, column in columns.items()])
+    def _ask(self, request: Any) -> Ask:
+        def value(name: str, default: Any) -> Any:
+            tensor = self.pb.get_input_tensor_by_name(request, name)
+            return default if tensor is None else tensor.as_numpy().reshape(-1)[0]
+
+        text = {name: value(name, b"").decode("utf-8", "replace") for name in ("PROMPT", "ADAPTER", "ADAPTER_SHA256")}
+        chat, stream = bool(value("CHAT", False)), bool(value("STREAM", False))
+        return Ask(text["PROMPT"], text["ADAPTER"], int(value("MAX_TOKENS", 0)), chat, text["ADAPTER_SHA256"], stream)

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import urllib.request
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
 
 from pipelines.config import Ports, Settings
-from pipelines.errors import BadInput, NotFound, RatchetError, Unavailable
+from pipelines.errors import BadInput, ConfigError, NotFound, RatchetError, Unavailable
+from pipelines.manifest import sha256_folder
+from pipelines.registry.parts import engine_name
 from pipelines.serving import client, environment, triton
-from pipelines.serving.client import Engine, EngineCrashed
+from pipelines.serving.client import Ask, Engine, EngineCrashed, Generated, Server
+from pipelines.serving_config import VLLM, EngineSettings
+from pipelines.state.database import migrate
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 services = pytest.mark.services
@@ -37,10 +50,10 @@ class TestRunning:
         assert [one.text for one in found] == [f" {name} [1]" for name in names]
         assert all(0.9 < one.confidence <= 1 and one.tokens_in > 10 and one.tokens_out > 2 for one in found)
 
-    def test_more_prompts_than_a_batch_keep_their_order(self, engine: Engine, site: Any) -> None:
-        found = engine.generate(["x" * (place + 1) for place in range(triton.MAX_BATCH + 5)], "north", 1)
+    def test_more_prompts_than_slots_keep_their_order(self, engine: Engine, site: Any) -> None:
+        found = engine.generate(["x" * (place + 1) for place in range(21)], "north", 1)
         lengths = [one.tokens_in for one in found]
-        assert len(found) == triton.MAX_BATCH + 5 and lengths == sorted(lengths) and lengths[-1] > lengths[0]
+        assert len(found) == 21 and lengths == sorted(lengths) and lengths[-1] > lengths[0]
 
     def test_a_turn_of_the_chat_template(self, engine: Engine, site: Any) -> None:
         with ThreadPoolExecutor(4) as pool:  # with and without CHAT at once
@@ -104,6 +117,199 @@ class TestRunning:
     def test_nothing_listens_beyond_loopback(self, triton_process: subprocess.Popen[bytes]) -> None:
         found = [c.laddr.ip for c in psutil.Process(triton_process.pid).net_connections("inet") if c.status == psutil.CONN_LISTEN]
         assert found and {address.removeprefix("::ffff:") for address in found} == {"127.0.0.1"}
+
+
+SLOW = EngineSettings(slots=2, queue=3, seconds=20)
+
+
+def metric(settings: Settings, name: str, model: str) -> float:
+    """One of Triton's figures of a model."""
+    with urllib.request.urlopen(f"{settings.url('triton_metrics')}/metrics") as page:  # noqa: S310
+        lines = page.read().decode().splitlines()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(f"{name}{{") and f'model="{model}"' in line)
+
+
+@pytest.fixture(scope="class")
+def slow(site: Any, engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An engine of two slots whose answers end at their limit only."""
+    folder = tmp_path_factory.mktemp("slow") / "base"
+    shutil.copytree(site.model.base, folder)
+    (folder / "README.md").write_text("another hash")
+    name = triton.prepare(site.settings, str(folder), engine=SLOW)
+    config = triton.repository(site.settings) / name / "config.pbtxt"
+    config.write_text(config.read_text().replace("parameters [", 'parameters [\n  { key: "stop" value: { string_value: "false" } },'))
+    made = Engine(site.settings, name)
+    made.load()
+    yield name
+    made.unload()
+
+
+async def outcome(work: Awaitable[Any]) -> Any:
+    try:
+        return await work
+    except RatchetError as error:
+        return error
+
+
+async def pieces(server: Server, name: str, ask: Ask) -> list[str | Generated]:
+    return [piece async for piece in server.stream(name, ask)]
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not true():
+            await asyncio.sleep(0.05)
+
+
+@services
+@pytest.mark.slow
+class TestManyAtOnce:
+    """Against the same server."""
+
+    async def test_a_stream_is_the_whole_answer_in_pieces(self, engine: Engine, site: Any) -> None:
+        server = Server(site.settings)
+        whole = await server.generate(engine.name, Ask(site.greeting, "north", 8))
+        *text, last = await pieces(server, engine.name, Ask(site.greeting, "north", 8))
+        assert len(text) > 1 and "".join(map(str, text)) == whole.text == " north [1]"
+        assert last == whole and whole.min_logprob <= 0 < whole.confidence
+        with pytest.raises(BadInput, match="MAX_TOKENS"):
+            await pieces(server, engine.name, Ask("x", max_tokens=0))
+        with pytest.raises(RatchetError, match="not a name"):
+            await pieces(server, engine.name, Ask("x", "../north"))
+        await server.close()
+
+    async def test_an_altered_adapter_is_refused(self, engine: Engine, site: Any) -> None:
+        server, source = Server(site.settings), site.settings.artifacts / "adapter" / "north"
+        right, folder = sha256_folder(source), site.settings.artifacts / "adapter" / "tampered"
+        shutil.copytree(source, folder)
+        assert (await server.generate(engine.name, Ask(site.greeting, "north", 8, adapter_sha256=right))).text == " north [1]"
+        with (folder / "adapter_model.safetensors").open("ab") as file:
+            file.write(b" ")
+        with pytest.raises(RatchetError, match="the files of tampered are not those that were registered"):
+            await server.generate(engine.name, Ask(site.greeting, "tampered", 8, adapter_sha256=right))
+        await server.close()
+        shutil.rmtree(folder)
+
+    async def test_closing_a_stream_frees_its_slot(self, slow: str, site: Any) -> None:
+        server = Server(site.settings)
+        await until(lambda: metric(site.settings, "ratchet_engine_tokens_total", slow) > 0)
+        before = metric(site.settings, "ratchet_engine_tokens_total", slow)
+        for _ in range(6):
+            async with aclosing(server.stream(slow, Ask("a", max_tokens=480))) as stream:
+                await anext(stream)
+        await server.generate(slow, Ask("a", max_tokens=2))
+        await until(lambda: metric(site.settings, "ratchet_engine_running", slow) == 0)
+        assert metric(site.settings, "ratchet_engine_tokens_total", slow) - before < 3 * 480
+        await server.close()
+
+    async def test_what_is_too_much_waits_in_tritons_queue_and_then_is_refused(self, slow: str, site: Any) -> None:
+        server = Server(site.settings)
+        waited = metric(site.settings, "nv_inference_queue_duration_us", slow)
+        asks = [server.generate(slow, Ask(f"{number}", max_tokens=300)) for number in range(16)]
+        found = await asyncio.gather(*map(outcome, asks))
+        good, bad = ([one for one in found if isinstance(one, kind)] for kind in (Generated, Unavailable))
+        assert len(good) >= 4 and len(bad) >= 4 and len(good) + len(bad) == 16
+        assert all("busy" in str(one) for one in bad)
+        assert metric(site.settings, "nv_inference_queue_duration_us", slow) - waited > 50_000
+        await server.close()
+
+    async def test_a_crash_ends_what_was_under_way_at_once(self, slow: str, site: Any, triton_process: subprocess.Popen[bytes]) -> None:
+        server = Server(site.settings)
+        await server.probe(slow)
+        long = Ask("a", max_tokens=480)
+        tasks = [asyncio.create_task(outcome(work)) for work in (server.generate(slow, long), pieces(server, slow, long))]
+        await until(lambda: metric(site.settings, "ratchet_engine_running", slow) == 2)
+        for stub in psutil.Process(triton_process.pid).children(recursive=True):
+            stub.kill()
+        for task in tasks:
+            assert isinstance(await task, EngineCrashed)
+        await server.mend(slow)
+        assert (await server.generate(slow, Ask("a", max_tokens=3))).tokens_out == 3
+        await server.close()
+
+    async def test_a_hung_server_is_noticed(self, slow: str, site: Any, triton_process: subprocess.Popen[bytes]) -> None:
+        server = Server(site.settings)
+        await server.probe(slow)
+        os.kill(triton_process.pid, signal.SIGSTOP)
+        try:
+            ask = Ask("a", max_tokens=3)
+            for found in await asyncio.gather(outcome(server.generate(slow, ask)), outcome(pieces(server, slow, ask))):
+                assert isinstance(found, Unavailable) and "is too slow" in str(found)
+            assert not await server.ready()
+        finally:
+            os.kill(triton_process.pid, signal.SIGCONT)
+        await until_true(server.ready)
+        assert (await server.generate(slow, Ask("a", max_tokens=3))).tokens_out == 3
+        await server.close()
+
+    async def test_a_mend_leaves_the_adapters_answering(self, engine: Engine, site: Any) -> None:
+        server = Server(site.settings)
+        if isinstance(await outcome(server.generate(engine.name, Ask("a", max_tokens=1))), EngineCrashed):
+            await server.mend(engine.name)
+        assert (await server.generate(engine.name, Ask(site.greeting, "south", 8))).text == " south [1]"
+        await server.close()
+
+
+async def until_true(ask: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(20):
+        while not await ask():
+            await asyncio.sleep(0.05)
+
+
+async def test_a_server_that_is_down_is_one_line(tmp_path: Path) -> None:
+    server = Server(unused(tmp_path))
+    assert await server.ready() is False
+    for work in (server.generate("e", Ask("Jane Doe")), pieces(server, "e", Ask("Jane Doe")), server.ensure_loaded("e")):
+        found = await outcome(work)
+        assert isinstance(found, Unavailable) and "does not answer" in str(found) and "Jane" not in str(found) and "\n" not in str(found)
+    await server.close()
+
+
+def test_the_configuration_says_what_the_domain_does_and_triton_can_read_it(tmp_path: Path) -> None:
+    said = EngineSettings(kind="vllm", queue=7, seconds=2.5, adapters=3, vllm=VLLM(max_num_seqs=5, max_loras=9, max_model_len=99))
+    text = triton.config("engine-1", "/a base", tmp_path, said)
+    parsed = text_format.Parse(text, model_config_pb2.ModelConfig())
+    values = {key: value.string_value for key, value in parsed.parameters.items()}
+    assert parsed.model_transaction_policy.decoupled and parsed.max_batch_size == 1
+    assert parsed.dynamic_batching.default_queue_policy.max_queue_size == 7
+    assert parsed.dynamic_batching.default_queue_policy.default_timeout_microseconds == 2_500_000
+    assert (values["kind"], values["slots"], values["keep"], values["seconds"], values["base"]) == ("vllm", "5", "3", "2.5", "/a base")
+    assert json.loads(values["vllm"]) == {**said.vllm.model_dump(), "max_loras": 3}
+    with pytest.raises(BadInput, match="cannot read the engine's configuration"):
+        triton.require_config(text + "max_batch_sise: 3")
+
+
+def test_an_engine_waits_as_long_as_its_configuration_says(settings: Settings, tmp_path: Path) -> None:
+    assert triton.seconds_of(settings, "engine-1") == triton.SECONDS
+    (tmp_path / "base").mkdir()
+    name = triton.prepare(settings, str(tmp_path / "base"), engine=EngineSettings(seconds=4.5))
+    assert triton.seconds_of(settings, name) == 4.5
+
+
+def test_domains_that_share_a_base_must_agree_on_its_engine(site: Any, tmp_path: Path) -> None:
+    configs = tmp_path / "configs"
+    shutil.copytree(site.settings.configs, configs)
+    settings = site.settings.model_copy(update={"configs": configs, "var": tmp_path / "var", "database_url": None})
+    migrate(settings)
+    other = type(site)(settings, site.model, site.index_folders)
+    for domain in ("regulatory", "clinical"):
+        other.candidate(domain, 1)
+    name = engine_name(sha256_folder(site.model.base))
+
+    def say(domain: str, **engine: Any) -> None:
+        file = configs / "domains" / f"{domain}.yaml"
+        file.write_text(json.dumps({**json.loads(file.read_text()), "serving": {"engine": engine}}))
+
+    say("regulatory", slots=4)
+    with pytest.raises(ConfigError, match="clinical and regulatory share a base"):
+        triton.prepare_known(settings, name)
+    say("clinical", slots=4)
+    triton.prepare_known(settings, name)
+    assert '"slots" value: { string_value: "4" }' in (triton.repository(settings) / name / "config.pbtxt").read_text()
+    (configs / "domains" / "regulatory.yaml").unlink()
+    say("clinical", slots=5)
+    triton.prepare_known(settings, name)
+    assert '"slots" value: { string_value: "5" }' in (triton.repository(settings) / name / "config.pbtxt").read_text()
 
 
 def test_triton_down_is_one_line(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import os
 import signal
 import socket
@@ -26,8 +25,9 @@ from pipelines.config import PROJECT, Settings
 from pipelines.errors import Unavailable
 from pipelines.intake import landing, uploads
 from pipelines.serving import upload
-from pipelines.serving.gateway import Gateway, create_app
-from pipelines.serving.keys import KeyRing, issue_key, site_key
+from pipelines.serving.access import Access
+from pipelines.serving.gateway import create_app
+from pipelines.serving.keys import issue_key, site_key
 from pipelines.state.database import reading
 from pipelines.state.models import AuditEvent
 from pipelines.steps import ingest
@@ -43,14 +43,7 @@ class Server(uvicorn.Server):
 @pytest.fixture
 def address(settings: Settings) -> Iterator[str]:
     app = FastAPI(openapi_url=None)
-    keys = KeyRing(settings)
-
-    class Caller:
-        authenticate = Gateway.authenticate
-
-    caller = Caller()
-    caller.keys = keys  # type: ignore[attr-defined]
-    upload.mount(app, settings, caller.authenticate)  # type: ignore[arg-type]
+    upload.mount(app, settings, Access(settings))
     server = Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", http="httptools"))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -156,19 +149,6 @@ def test_asking_is_no_right_to_deliver(settings: Settings, put: Call, seal: Call
     assert put("a.xml", b"<a/>", domain="clinical").status_code == 403
     assert put("a.xml", b"<a/>", by="rk-wrong").status_code == 401
     assert hidden(settings) == []
-    with reading(settings) as session:
-        refused = list(session.scalars(select(AuditEvent).where(AuditEvent.allowed.is_(False))))
-        assert {event.actor for event in refused} == {"key:asker", "key:site", "key:legal"}
-
-
-def test_a_key_of_before_may_deliver_nowhere(settings: Settings, put: Call) -> None:
-    path = settings.secrets / "api_keys.json"
-    issue_key(settings, "old", ["regulatory"])
-    entries = json.loads(path.read_text())
-    for entry in entries.values():
-        entry.pop("delivers", None)
-    path.write_text(json.dumps(entries))
-    assert put("a.xml", b"<a/>").status_code == 403
 
 
 @pytest.mark.parametrize(
@@ -369,15 +349,3 @@ def test_a_domain_out_of_order_tells_nothing_of_the_site(settings: Settings, tmp
 def test_the_gateway_has_the_routes(settings: Settings) -> None:
     paths = {getattr(route, "path", "") for route in create_app(settings).routes}
     assert {"/v1/arrivals/{domain}/{upload_id}/{filename}", "/v1/arrivals/{domain}/{upload_id}"} <= paths
-
-
-def test_the_key_command_gives_the_right(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    from typer.testing import CliRunner
-
-    from pipelines import cli
-
-    monkeypatch.setattr("pipelines.cli.site.load_settings", lambda: settings)
-    done = CliRunner().invoke(cli.app, ["key", "press", "--deliver", "regulatory"])
-    found = KeyRing(settings).find(done.output.strip())
-    assert found is not None and found.may_deliver("regulatory") and not found.may("regulatory") and not found.may_deliver("clinical")
-    assert CliRunner().invoke(cli.app, ["key", "press"]).exit_code != 0

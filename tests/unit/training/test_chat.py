@@ -176,7 +176,8 @@ def test_a_training_set_of_turns_has_a_name_of_its_own(folder: Path, settings: S
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 @pytest.mark.filterwarnings("ignore:Could not find a config file in instruct:UserWarning")
 def test_an_adapter_says_how_it_was_taught_and_the_engine_asks_it_so(folder: Path, settings: Settings, tmp_path: Path) -> None:
-    from pipelines.serving.engine.model import Ask, Completion, Engine
+    from pipelines.serving.engine.alone import Engine
+    from pipelines.serving.engine.work import Ask, Completion
 
     recipe, prompt = RECIPE.model_copy(update={"steps": 1, "warmup_steps": 0, "batch_sequences": 1}), Prompt.load(PROMPT, settings)
     for name, turned in (("turned", True), ("bare", False)):
@@ -197,6 +198,7 @@ def test_an_adapter_says_how_it_was_taught_and_the_engine_asks_it_so(folder: Pat
         "adapter: bare was trained without this chat template", len(without),
     ]  # fmt: skip
     assert turns.end in engine.stops
+    engine.close()
 
 
 def test_without_the_flag_the_starters_training_set_has_the_bytes_it_always_had(settings: Settings, tmp_path: Path) -> None:
