@@ -44,7 +44,7 @@ def schema(*, questions: bool) -> Any:
         **dict.fromkeys(texts, pa.string()),
         **dict.fromkeys(("canary", "shadow", "abstained"), pa.bool_()),
         **dict.fromkeys(("status", "tokens_in", "tokens_out"), pa.int64()),
-        **dict.fromkeys(("latency_ms", "first_ms", "confidence", "min_logprob"), pa.float64()),
+        **dict.fromkeys(("latency_ms", "first_ms", "confidence", "min_logprob", "judged"), pa.float64()),
         "sources": pa.list_(pa.field("element", pa.string(), nullable=False)),
         "guards": pa.list_(pa.field("element", finding, nullable=False)),
         "segment": pa.string(),

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from pipelines.config import Settings, TritonInstance
 from pipelines.errors import BadInput, RatchetError, Unavailable
-from pipelines.serving import triton
+from pipelines.serving import telemetry, triton
 
 PROBE = "[1] The office opens at 9.\nQuestion: When does the office open?\nAnswer:"
 LOAD_SECONDS = 300.0
@@ -224,7 +224,7 @@ class Server:
         limit = self._limit(engine)
         answers: Any = None
         try:
-            answers = self._grpc.stream_infer(requests())
+            answers = self._grpc.stream_infer(requests(), headers=telemetry.outgoing() or None)
             while True:
                 # Around each wait, not around the yields: a timeout must not run in its caller's code.
                 async with self._watched(engine, limit):
@@ -250,7 +250,9 @@ class Server:
         import orjson
 
         async with self._http.post(
-            f"/v2/models/{engine}/generate", data=orjson.dumps(_fields(ask)), headers={"Content-Type": "application/json"}
+            f"/v2/models/{engine}/generate",
+            data=orjson.dumps(_fields(ask)),
+            headers={"Content-Type": "application/json", **telemetry.outgoing()},
         ) as response:
             raw = await response.read()
         try:

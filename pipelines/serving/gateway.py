@@ -23,7 +23,7 @@ from pipelines.config import Settings, load_settings
 from pipelines.errors import BadInput, NotAllowed, NotFound, RatchetError
 from pipelines.manifest import sha256
 from pipelines.serving import http_limits, openapi, rollout, shapes, telemetry, upload
-from pipelines.serving.access import Access
+from pipelines.serving.access import Access, TooMany
 from pipelines.serving.cache.answers import AnswerCache
 from pipelines.serving.fleet import Fleet
 from pipelines.serving.guards import documents, inbound, outbound
@@ -52,7 +52,7 @@ class Gateway:
         self.metrics = Metrics(settings)
         self.fleet = Fleet(settings, self.metrics)
         http_limits.count_with(self.metrics.connection_refused)
-        self.releases = Releases(settings, self.fleet)
+        self.releases = Releases(settings, self.fleet, self.metrics)
         self.access = Access(settings)
         self.cache = AnswerCache(settings)
         self.traffic = TrafficLog(settings)
@@ -129,6 +129,10 @@ class Gateway:
 
     async def embed(self, request: Request) -> Response:
         """OpenAI's embeddings, by the embedder of the domain's live index. The texts are not kept."""
+        with telemetry.request_span("embed", request.scope["headers"]):
+            return await self._embed(request)
+
+    async def _embed(self, request: Request) -> Response:
         key = await self.access.caller(request)
         await self.access.admit(key)
         asked = shapes.parse(shapes.EmbeddingRequest, await shapes.body(request, BODY_BYTES), "see docs/api.md")
@@ -205,6 +209,7 @@ class Gateway:
 
     async def show_metrics(self, _request: Request) -> Response:
         """Prometheus' text format."""
+        self.metrics.set("ratchet_traffic_backlog", self.traffic.waiting)
         return Response(await asyncio.to_thread(self.metrics.render), media_type=CONTENT_TYPE)
 
     async def schema(self, _request: Request) -> Response:
@@ -247,6 +252,8 @@ def create_app(settings: Settings) -> FastAPI:
     @app.exception_handler(RatchetError)
     async def _expected(_request: Request, error: Exception) -> Response:
         assert isinstance(error, RatchetError)  # noqa: S101 - what the handler is registered for
+        if isinstance(error, TooMany):
+            gateway.metrics.count("ratchet_limited", error.budget)
         status, body = shapes.fault(error)
         return shapes.reply(status, body, shapes.retry(error, status))
 

@@ -33,8 +33,9 @@ PERSON = "person:"
 _OLD = "api_keys.json"
 """Where keys were kept before, in `var/secrets`."""
 READ_WHOLE_SECONDS = 30.0
-UNKNOWN_AT_ONCE = 5
-"""Unknown keys that may each ask the database; one more is allowed a second, so a flood of them costs one query a second."""
+UNKNOWN_AT_ONCE, UNKNOWN_A_SECOND = 5, 5
+"""Unknown keys that may each ask the database: at once, and from then on. A flood of them costs that many queries of a third of a
+millisecond a second."""
 
 Model = TypeVar("Model", bound=Strict)
 NameOrEvery = Annotated[str, Field(pattern=r"^(\*|[a-z][a-z0-9_]{0,39})$")]
@@ -158,7 +159,7 @@ class KeyRing:
     def may_ask(self) -> bool:
         """Whether an unknown key may be looked for in the database now; counts as one that was."""
         at = time.monotonic()
-        self._spare = min(UNKNOWN_AT_ONCE, self._spare + at - self._counted_at)
+        self._spare = min(UNKNOWN_AT_ONCE, self._spare + UNKNOWN_A_SECOND * (at - self._counted_at))
         self._counted_at = at
         if self._spare < 1:
             return False

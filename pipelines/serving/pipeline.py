@@ -138,25 +138,36 @@ class Pipeline:
 
         What was sent is a beginning of the answer, or the outcome says that it was taken back. Errors as `answer`, also after pieces.
         """
-        parts, canary = None, False
+        parts, canary, logged = None, False, False
         try:
             route, config = await self._take_in(inquiry)
             parts, canary = await self._parts(inquiry, route)
-            async with aclosing(self._pieces(inquiry, route, config, parts, canary)) as pieces:
-                async for piece in pieces:
-                    if isinstance(piece, Outcome):
-                        await self._log(inquiry, parts, canary=canary, status=200, outcome=piece)
-                    elif inquiry.first is None:
-                        inquiry.first = time.perf_counter() - inquiry.began
-                    yield piece
+            screened = len(inquiry.verdicts)
+            while not logged:
+                try:
+                    async with aclosing(self._pieces(inquiry, route, config, parts, canary)) as pieces:
+                        async for piece in pieces:
+                            if isinstance(piece, Outcome):
+                                await self._log(inquiry, parts, canary=canary, status=200, outcome=piece)
+                                logged = True
+                                self._shadow(inquiry, route, config)
+                            elif inquiry.first is None:
+                                inquiry.first = time.perf_counter() - inquiry.began
+                            yield piece
+                except RatchetError as error:
+                    if not canary or inquiry.release is not None or inquiry.first is not None:
+                        raise
+                    await self._log(inquiry, parts, canary=True, status=shapes.fault(error)[0])
+                    del inquiry.verdicts[screened:]
+                    parts, canary = self.releases.live(inquiry.domain), False
         except RatchetError as error:
             if not isinstance(error, NotFound):
                 await self._log(inquiry, parts, canary=canary, status=shapes.fault(error)[0])
             raise
         except (asyncio.CancelledError, GeneratorExit):
-            self._log_later(inquiry, parts, canary)
+            if not logged:
+                self._log_later(inquiry, parts, canary)
             raise
-        self._shadow(inquiry, route, config)
 
     def streams(self, domain: str) -> bool:
         """Whether the domain's answers go out as they are written. NoModel, Unavailable."""
@@ -234,10 +245,11 @@ class Pipeline:
                             generated = piece
                         elif text := live.feed(piece):
                             yield text
-            except Unavailable as error:
-                if live.sent or canary or route.outside is None:
+            except Unavailable:
+                if live.sent:
                     raise
-                generated, way = await cascade.instead(found, parts, route.outside.generate, error), "provider"
+                # Nobody has seen a letter of it yet: it may be written again as a whole.
+                generated, way = await self._generate(inquiry, route, config, parts, canary, found)
         outcome = self._concluded(inquiry, config, parts, canary, found, generated, way)
         await self._keep(inquiry, config, outcome, key)
         rest = live.rest(outcome.answer)
@@ -319,8 +331,10 @@ class Pipeline:
         record = _record(inquiry, parts, canary, status, seconds, outcome, shadow)
         if config is not None and config.serving.log_questions and config.privacy.profile == "public" and inquiry.masked.text:
             record["question_masked"] = inquiry.masked.text
+        began = time.perf_counter()
         try:
             await self.traffic.write(inquiry.domain, record)
+            self.metrics.observe("ratchet_stage_seconds", time.perf_counter() - began, "log")
         except Unavailable:
             if status == 200 and not shadow and (config is None or config.serving.audit == "mandatory"):
                 raise

@@ -23,6 +23,7 @@ from pipelines.serving.answer import LookUp, Parts, look_up, open_parts, shown
 from pipelines.serving.fleet import Fleet
 from pipelines.serving.guards import documents
 from pipelines.serving.guards.verdict import Verdict
+from pipelines.serving.metrics import Metrics
 from pipelines.serving.routing import provider
 from pipelines.serving.routing import small as small_base
 from pipelines.serving.routing.provider import Outside
@@ -88,11 +89,10 @@ def drawn(what: str, name: str) -> float:
 class Releases:
     """Routes per domain, and the parts that are open."""
 
-    def __init__(self, settings: Settings, server: Fleet) -> None:
-        self.settings, self.server = settings, server
+    def __init__(self, settings: Settings, server: Fleet, metrics: Metrics) -> None:
+        self.settings, self.server, self.metrics = settings, server, metrics
         self.routes: dict[str, Route] = {}
         self.fault: str | None = "the pointers were not read yet"
-        self.read_at = 0.0
         self.switches = 0
         self._open: OrderedDict[str, Parts] = OrderedDict()
         self._retry_at: dict[str, float] = {}
@@ -120,7 +120,8 @@ class Releases:
         except Exception as error:
             self.fault = f"the pointers cannot be read: {_reason(error)}"
             return
-        self.fault, self.read_at = None, time.monotonic()
+        self.fault = None
+        self.metrics.pointers_read()
         self._held = {name for row in rows for name in (row.live_id, row.canary_id, row.previous_id) if name}
         for row in rows:
             if row.domain not in self._following or self._following[row.domain].done():
@@ -210,6 +211,7 @@ class Releases:
         if live is not None and live is not route.live:
             route.live, route.since = live, time.time()
             self.switches += 1
+            self.metrics.set("ratchet_release_switches", self.switches)
         elif row.live_id is None:
             route.live = None
         route.canary, route.canary_share, route.shadow_share = canary, row.canary_share, row.shadow_share

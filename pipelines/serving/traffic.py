@@ -74,6 +74,11 @@ class TrafficLog:
             self._ready.notify()
         await future
 
+    @property
+    def waiting(self) -> int:
+        """Lines that are not on disk yet."""
+        return len(self._waiting)
+
     def close(self) -> None:
         """Write what waits, and close the segments. Blocking, for as long as the disk takes."""
         with self._ready:

@@ -50,7 +50,7 @@ def ratchet_env(settings: Settings) -> dict[str, str]:
         "NO_PROXY": "127.0.0.1,localhost",
         "no_proxy": "127.0.0.1,localhost",
     }
-    for name in ("landing", "database_url", "today"):
+    for name in ("landing", "database_url", "redis_url", "gateway_workers", "today"):
         if (value := getattr(settings, name)) is not None:
             env[f"RATCHET_{name.upper()}"] = str(value)
     return env

@@ -72,7 +72,7 @@ def _measure(folder: Path, layers: int, steps: int, tolerance: float) -> dict[st
     began = time.monotonic()
     candidate = _candidate(settings, domain, folder, base, layers)
     trained = time.monotonic() - began
-    routing = Routing(small=str(STARTER))
+    routing = Routing(small=str(STARTER), threshold=0.95)
     with _triton(settings):
         small = smaller.prepare(settings, routing, domain.serving.engine)
         assert small is not None

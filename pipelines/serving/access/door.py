@@ -33,6 +33,7 @@ class Access:
         self.people = People(settings, settings.oidc) if settings.oidc is not None else None
         self.budgets = Budgets(settings)
         self.refusals = Refusals(settings)
+        self._reading = asyncio.Lock()
 
     async def authenticate(self, authorization: str | None, source: str = "") -> Key:
         """The key of an `Authorization` header. `source`: the caller's address, for the audit log.
@@ -51,9 +52,13 @@ class Access:
                 return await self.people.key(secret)
             except Refused as refused:
                 raise self._no_key(str(refused), source) from None
-        if held is None and self.ring.may_ask():
-            await asyncio.to_thread(self.ring.refresh)
-            held = self.ring.held(secret)
+        if held is None:
+            # One reading for all who come with it at once: a new key's first callers are often many.
+            async with self._reading:
+                held = self.ring.held(secret)
+                if held is None and self.ring.may_ask():
+                    await asyncio.to_thread(self.ring.refresh)
+                    held = self.ring.held(secret)
         if held is None:
             if self.ring.read_at is None:
                 raise Unavailable("the keys cannot be read", todo="try again; the control database does not answer")

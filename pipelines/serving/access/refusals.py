@@ -46,6 +46,7 @@ class Refusals:
         self._tallies: dict[tuple[str, str], _Tally] = {}
         self._callers: Counter[str] = Counter()
         self._due = asyncio.Event()
+        self._writing: asyncio.Future[None] | None = None
         self.total: Counter[str] = Counter()
         """Refusals by reason since the start, for the metrics."""
 
@@ -91,7 +92,9 @@ class Refusals:
         if not rows:
             return
         try:
-            await asyncio.to_thread(self._record, rows)
+            # Shielded: a thread cannot be cancelled, and whoever closes must know when it is done.
+            self._writing = asyncio.ensure_future(asyncio.to_thread(self._record, rows))
+            await asyncio.shield(self._writing)
         except Exception as error:
             log.error("refusals cannot be audited now: %s", type(error).__name__)
             for reason, who, count, subjects, began in rows:
@@ -100,6 +103,8 @@ class Refusals:
 
     async def close(self) -> None:
         """Write what is left."""
+        if self._writing is not None:
+            await asyncio.wait({self._writing})
         await self.write(whole=True)
 
     def _record(self, rows: list[tuple[str, str, int, list[str], float]]) -> None:

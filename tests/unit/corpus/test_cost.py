@@ -105,7 +105,7 @@ def test_a_table_of_before_gets_the_new_columns(settings: Settings, domain: Doma
     import pyarrow as pa
 
     old = pa.schema([one for one in table.schema() if one.name not in ("subjects", "sealed", "wrapped")])
-    catalog = table._catalog(settings)
+    catalog = table.catalog(settings)
     catalog.create_namespace_if_not_exists(table.NAMESPACE)
     made = catalog.create_table("ratchet.regulatory", schema=old)
     value = {"key": "k1", "title": "", "text": "one", "content": doc(1).content, "valid_from": "2011-01-01", "valid_to": "9999-12-31",

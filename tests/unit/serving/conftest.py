@@ -280,7 +280,13 @@ def site(tmp_path_factory: pytest.TempPathFactory, model: Model, index_folders: 
     (configs / "domains").mkdir()
     (configs / "environments").mkdir()
     (configs / "environments" / "dev.yaml").write_text("var: var\n")
-    for name, profile in (("regulatory", "public"), ("clinical", "safe_harbor"), ("leases", "public")):
+    for name, profile in (
+        ("regulatory", "public"),
+        ("clinical", "safe_harbor"),
+        ("leases", "public"),
+        ("audited", "public"),
+        ("unreleased", "public"),
+    ):
         (configs / "domains" / f"{name}.yaml").write_text(json.dumps(domain_file(name, profile)))
     http, grpc, metrics, gateway = free_ports(4)
     ports = Ports(triton_http=http, triton_grpc=grpc, triton_metrics=metrics, gateway=gateway)

@@ -25,7 +25,7 @@ class Shelf:
     def __init__(self, passages: list[Passage]) -> None:
         self.passages, self.asked = passages, []
 
-    def search(self, question: str, *, as_of: str, k: int) -> list[Passage]:
+    def search(self, question: str, *, as_of: str, k: int, **_: object) -> list[Passage]:
         self.asked.append((question, as_of, k))
         return self.passages[:k]
 

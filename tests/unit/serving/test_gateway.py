@@ -27,7 +27,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def key(site: Any, gateway: str) -> str:
-    return issue_key(site.settings, "leasing desk", ["regulatory", "clinical"])
+    return issue_key(site.settings, "leasing desk", ["regulatory", "clinical"], pins=True)
 
 
 @pytest.fixture
@@ -143,16 +143,13 @@ def test_keys(gateway: str, key: str, releases: tuple[str, str], site: Any) -> N
     for wrong in (None, "rk-wrong", ""):
         response = raw(gateway, wrong, request())
         assert (response.status_code, response.json()["error"]["code"]) == (401, "invalid_api_key")
-    everything = issue_key(site.settings, "auditor", ["*"])
+    everything = issue_key(site.settings, "auditor", ["*"], pins=True)
     assert raw(gateway, everything, request("nothing")).status_code == 404
-    assert raw(gateway, everything, request("leases")).status_code == 503
-    kept = (site.settings.secrets / "api_keys.json").read_text()
-    assert everything not in kept and key not in kept
-    assert (site.settings.secrets / "api_keys.json").stat().st_mode & 0o077 == 0
+    assert raw(gateway, everything, request("unreleased")).status_code == 503
 
 
 def test_an_unknown_path_has_the_same_shape(gateway: str, key: str) -> None:
-    response = httpx.get(f"{gateway}/v1/embeddings", trust_env=False)
+    response = httpx.get(f"{gateway}/v1/files", trust_env=False)
     assert response.status_code == 404 and response.json()["error"]["code"] == "not_found"
     assert httpx.get(f"{gateway}/v1/chat/completions", trust_env=False).json()["error"]["code"] == "not_found"
 
@@ -209,9 +206,16 @@ def test_a_canary_takes_its_share_and_its_faults_reach_nobody(ask: Any, releases
     caller = Caller.for_site(site.settings)
     site.point("regulatory", first, canary=second, share=0.5)
     caller.wait_for(second, 10)
-    seen = [ask(site.question).ratchet for _ in range(24)]
+    conversations = [f"talk {number}" for number in range(24)]
+    seen = [ask(site.question, metadata={"conversation_id": name}).ratchet for name in conversations]
     assert {facts["release"] for facts in seen} == {first, second}
     assert all(facts["canary"] == (facts["release"] == second) for facts in seen)
+    # Whoever is on the canary stays there, also when its share rises.
+    site.point("regulatory", first, canary=second, share=0.8)
+    time.sleep(1)
+    later = [ask(site.question, metadata={"conversation_id": name}).ratchet for name in conversations]
+    assert all(after["canary"] for before, after in zip(seen, later, strict=True) if before["canary"])
+    assert sum(facts["canary"] for facts in later) > sum(facts["canary"] for facts in seen)
     broken = site.candidate("regulatory", 2, prompt_sha256="0" * 64, state="canary")
     site.point("regulatory", first, canary=broken, share=1.0)
     with pytest.raises(Unavailable, match="is not the one"):
@@ -251,8 +255,8 @@ def test_an_altered_index_never_goes_live(ask: Any, releases: tuple[str, str], s
 def test_the_log_of_a_public_domain_holds_a_masked_question(ask: Any, releases: tuple[str, str], site: Any) -> None:
     ask("Who signs for jane.doe@example.org, 555-123-4567?", as_of="2014-05-01")
     record = site.traffic("regulatory")[-1]
-    assert record["question_masked"] == "Who signs for <removed>, <removed>?"
-    assert record["release"] == releases[0] and record["status"] == 200 and record["role"] == "leasing desk"
+    assert record["question_masked"] == "Who signs for [CONTACT-1], [CONTACT-2]?"
+    assert record["release"] == releases[0] and record["status"] == 200 and record["key"] == "leasing desk"
     assert record["as_of"] == "2014-05-01" and record["sources"] == ["9-2-e"] and record["latency_ms"] > 0
     assert {"at", "request_id", "canary", "tokens_in", "tokens_out", "confidence", "abstained"} <= set(record)
 

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from traffic_lines import record
 
-from pipelines.rollout_config import Rollout, Stage, Tolerances
+from pipelines.rollout_config import Rollout, Stage, Tolerances, Tolerances
 from pipelines.serving.canary import signals
 from pipelines.serving.canary.weighing import Before, Weighing, decide
 
 LIVE, MINE = "d/r4", "d/r5"
 STEP = Stage(share=0.1, minutes=10, requests=20)
-POLICY = Rollout(steps=(STEP, Stage(share=0.5, minutes=10)), hours=1)
+POLICY = Rollout(steps=(STEP, Stage(share=0.5, minutes=10)), hours=1, tolerances=Tolerances(quality=0.1))
 BEGAN = datetime(2026, 1, 2, 3, 0, tzinfo=UTC)
 
 

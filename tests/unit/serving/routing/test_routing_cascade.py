@@ -225,7 +225,7 @@ class Both:
     def __init__(self, tiny: bool) -> None:
         self.tiny = tiny
 
-    def generate(self, prompts: Any, adapter: str = "", max_tokens: int = 48, chat: bool = False, **_: Any) -> list[Generated]:
+    def generate(self, prompts: Any, adapter: str = "", max_tokens: int = 48, chat: bool = False, *_: Any) -> list[Generated]:
         return [self.said(prompt) for prompt in prompts]
 
     def said(self, prompt: str) -> Generated:

@@ -110,7 +110,10 @@ def test_no_case_is_bad_input() -> None:
 def test_it_can_be_written_down() -> None:
     told = json.loads(json.dumps(learn.learn(SURE[:1]).told(), allow_nan=False))
     assert (told["threshold"], told["cases"], len(told["table"])) == (None, 1, len(learn.SHOWN))
-    assert learn.line(Routing(small='models/"odd"'), 0.912) == 'serving:\n  routing:\n    small: "models/\\"odd\\""\n    threshold: 0.912'
+    assert (
+        learn.line(Routing(small='models/"odd"', threshold=0.95), 0.912)
+        == 'serving:\n  routing:\n    small: "models/\\"odd\\""\n    threshold: 0.912'
+    )
 
 
 @pytest.mark.slow
@@ -161,7 +164,7 @@ def test_cases_are_asked_both_ways_along_the_path_that_serves(settings: Settings
     asked = [Asked(GOLDENS, case, "2015-01-01") for case in cases]
     cells = cell(settings, "own", Exact(SHELF), "north")
     engines = {"engine-1": Scripted(own), "engine-tiny": Scripted(tiny)}
-    found, missing = learn.try_both(settings, "regulatory", asked, cells, Routing(small="t"), Small("engine-tiny"), engines)
+    found, missing = learn.try_both(settings, "regulatory", asked, cells, Routing(small="t", threshold=0.95), Small("engine-tiny"), engines)
     assert (missing, len(found)) == (0, 12)
     assert all(one.own_right and one.own_tokens == 13 and one.own_seconds > 0 for one in found)
     by_case = {one.group.removeprefix("p-"): one for one in found}

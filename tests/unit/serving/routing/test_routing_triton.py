@@ -41,7 +41,7 @@ def parts(site: Any, engine: Engine) -> Parts:
 @pytest.fixture
 def tiny(site: Any, engine: Engine) -> Small:
     """The tiny base without its adapter."""
-    made = small.prepare(site.settings, Routing(small=str(site.model.base)))
+    made = small.prepare(site.settings, Routing(small=str(site.model.base), threshold=0.95))
     assert made is not None
     assert made.engine == engine.name
     assert made.turns
@@ -67,7 +67,7 @@ async def test_its_silence_goes_up(site: Any, server: Server, parts: Parts, tiny
 
 
 async def test_a_starter_beside_it_is_an_engine_of_its_own(site: Any, server: Server, parts: Parts) -> None:
-    starter = small.prepare(site.settings, Routing(small="models/starter"))
+    starter = small.prepare(site.settings, Routing(small="models/starter", threshold=0.95))
     assert starter is not None
     assert starter.engine != parts.engine
     Engine(site.settings, starter.engine).load()
