@@ -30,7 +30,7 @@ from pipelines.state.models import GateReport
 
 pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(900)]
 
-DOMAIN = "leases"
+DOMAIN = "busy"
 CALLERS = 8
 SERVING = {"cache": {"exact": False}, "stream": "live", "audit": "best_effort"}
 """Every answer is written, and every stream goes out as it is written."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from traffic_lines import record
 
-from pipelines.rollout_config import Rollout, Stage, Tolerances, Tolerances
+from pipelines.rollout_config import Rollout, Stage, Tolerances
 from pipelines.serving.canary import signals
 from pipelines.serving.canary.weighing import Before, Weighing, decide
 
