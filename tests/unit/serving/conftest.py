@@ -280,13 +280,8 @@ def site(tmp_path_factory: pytest.TempPathFactory, model: Model, index_folders: 
     (configs / "domains").mkdir()
     (configs / "environments").mkdir()
     (configs / "environments" / "dev.yaml").write_text("var: var\n")
-    for name, profile in (
-        ("regulatory", "public"),
-        ("clinical", "safe_harbor"),
-        ("leases", "public"),
-        ("audited", "public"),
-        ("unreleased", "public"),
-    ):
+    public = ("regulatory", "leases", "audited", "unreleased", "busy")
+    for name, profile in (("clinical", "safe_harbor"), *((name, "public") for name in public)):
         (configs / "domains" / f"{name}.yaml").write_text(json.dumps(domain_file(name, profile)))
     http, grpc, metrics, gateway = free_ports(4)
     ports = Ports(triton_http=http, triton_grpc=grpc, triton_metrics=metrics, gateway=gateway)
