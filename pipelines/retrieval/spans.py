@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 _YEAR = re.compile(r"(?<!\d)(?<!\d[.,])(?:19|20)\d\d(?!\d)(?![.,]\d)")
 
@@ -32,9 +33,10 @@ def _stands_alone(text: str, start: int, end: int) -> bool:
     return True
 
 
-def years(text: str) -> set[str]:
-    """The years that a text names, 1900 to 2099."""
-    return set(_YEAR.findall(text))
+@lru_cache(maxsize=4096)
+def years(text: str) -> frozenset[str]:
+    """The years that a text names, 1900 to 2099. Remembered: the same passages are shown again and again."""
+    return frozenset(_YEAR.findall(text))
 
 
 def flatten(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import math
 import time
@@ -19,9 +18,6 @@ from starlette.requests import ClientDisconnect
 from pipelines.errors import BadInput, Conflict, NotAllowed, NotFound, RatchetError, Unavailable
 from pipelines.serving.answer import Answer
 from pipelines.serving.keys import TooMany
-
-BODY_SECONDS = 20.0
-"""A body that is not whole by then is given up."""
 
 Model = TypeVar("Model", bound=BaseModel)
 _NOTHING: dict[str, str] = {}
@@ -169,15 +165,13 @@ async def body(request: Request, limit: int, *, empty_ok: bool = False) -> bytes
         raise too_large
     parts: list[bytes] = []
     size = 0
+    # How long it may take is the server's to say: `http_limits`.
     try:
-        async with asyncio.timeout(BODY_SECONDS):
-            async for part in request.stream():
-                size += len(part)
-                if size > limit:
-                    raise too_large
-                parts.append(part)
-    except TimeoutError:
-        raise TooSlow(f"the body was not whole after {BODY_SECONDS:g} s", where="body", todo="send it again") from None
+        async for part in request.stream():
+            size += len(part)
+            if size > limit:
+                raise too_large
+            parts.append(part)
     except ClientDisconnect:
         raise BadInput("the body broke off", where="body", todo="send it again") from None
     if not size and not empty_ok:
@@ -285,7 +279,6 @@ def fault(error: RatchetError) -> tuple[int, dict[str, Any]]:
     for cls, found in (
         (Filtered, (400, "invalid_request_error", "content_filter")),
         (TooMany, (429, "rate_limit_error", "rate_limit_exceeded")),
-        (TooSlow, (408, "invalid_request_error", "request_timeout")),
         (NoKey, (401, "invalid_request_error", "invalid_api_key")),
         (TooLarge, (413, "invalid_request_error", "request_too_large")),
         (NotAllowed, (403, "permission_error", "not_allowed")),
@@ -320,10 +313,6 @@ class NoModel(NotFound):
 
 class TooLarge(BadInput):
     """The body is longer than we read."""
-
-
-class TooSlow(BadInput):
-    """The body took too long to come."""
 
 
 class Filtered(BadInput):

@@ -212,6 +212,7 @@ def serve(name: str, port: int, workers: int) -> None:
         loop="uvloop",
         access_log=False,
         log_level="warning",
+        proxy_headers=False,
         **options,
     )
 

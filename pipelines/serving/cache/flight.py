@@ -3,41 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
 
-@dataclass(slots=True)
-class _Flight(Generic[T]):
-    task: asyncio.Task[T]
-    waiting: int = 0
+class _Left(Exception):
+    """Whoever was answering has gone; one of those who wait takes over."""
 
 
 class Flights(Generic[T]):
-    """For one event loop. The work is nobody's own: who began it may leave, and it ends when the last who waits has left."""
+    """For one event loop. The first to ask does the work itself, without a task: most questions are asked by nobody else meanwhile."""
 
     def __init__(self) -> None:
-        self._flying: dict[bytes, _Flight[T]] = {}
+        self._flying: dict[bytes, asyncio.Future[T]] = {}
 
-    async def join(self, key: bytes, make: Callable[[], Coroutine[Any, Any, T]]) -> tuple[T, bool]:
-        """(what `make` gives, whether another had begun it). Its error is everybody's who waits; the next who asks begins anew."""
-        flight = self._flying.get(key)
-        followed = flight is not None
-        if flight is None:
-            flight = self._flying[key] = _Flight(asyncio.create_task(make()))
-            flight.task.add_done_callback(lambda _: self._landed(key, flight))
-        flight.waiting += 1
+    async def join(self, key: bytes, make: Callable[[], Awaitable[T]]) -> tuple[T, bool]:
+        """(what `make` gives, whether another did it). Its error is everybody's who waits; the next who asks begins anew."""
+        while (waiting := self._flying.get(key)) is not None:
+            try:
+                return await asyncio.shield(waiting), True
+            except _Left:
+                continue
+        mine = self._flying[key] = asyncio.get_running_loop().create_future()
         try:
-            return await asyncio.shield(flight.task), followed
-        finally:
-            flight.waiting -= 1
-            if not flight.waiting and not flight.task.done():
-                flight.task.cancel()
-                self._landed(key, flight)  # at once: who comes now must not join what is being cancelled
-
-    def _landed(self, key: bytes, flight: _Flight[T] | None) -> None:
-        if self._flying.get(key) is flight:
+            made = await make()
+        except BaseException as error:
             del self._flying[key]
+            mine.set_exception(error if isinstance(error, Exception) else _Left())
+            mine.exception()  # looked at: where nobody waits, nobody else would
+            raise
+        del self._flying[key]
+        mine.set_result(made)
+        return made, False

@@ -24,10 +24,11 @@ def screen(question: str, messages_characters: int, policy: Guards) -> list[Verd
     if messages_characters > policy.conversation_characters:
         return [Verdict("conversation_characters", "refuse", 1.0, "messages")]
     found = judge("injection", "question", policy, lambda: injection(question), policy.injection_threshold)
-    found += judge("toxicity", "question", policy, lambda: toxic.score(_readings(question)))
+    found += judge("toxicity", "question", policy, lambda: _toxicity(question))
     return found
 
 
+@lru_cache(maxsize=1024)
 def injection(text: str) -> float:
     """How surely a text gives orders to the model, in [0, 1]: the surer of the phrases and, unless they are sure already, the head."""
     read = _readings(text)
@@ -35,6 +36,11 @@ def injection(text: str) -> float:
     if score < patterns.SURE:
         score = max(score, *(head.load().score(reading) for reading in read))
     return score
+
+
+@lru_cache(maxsize=1024)
+def _toxicity(text: str) -> float:
+    return toxic.score(_readings(text))
 
 
 @lru_cache(maxsize=64)

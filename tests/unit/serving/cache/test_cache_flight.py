@@ -45,7 +45,7 @@ async def test_a_leader_that_leaves_does_not_fail_the_others() -> None:
     with pytest.raises(asyncio.CancelledError):
         await leader
     work.go.set()
-    assert await follower == ("done", True) and (work.begun, work.cancelled) == (1, 0)
+    assert await follower == ("done", False) and (work.begun, work.cancelled) == (2, 1), "who waits takes over"
 
 
 async def test_work_that_nobody_waits_for_ends_and_is_not_joined() -> None:
