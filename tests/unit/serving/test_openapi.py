@@ -63,7 +63,7 @@ def test_every_request_field_is_described() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [shapes.NoKey("x"), shapes.TooLarge("x"), shapes.NoModel("x"), shapes.TooSlow("x"), shapes.Filtered("x"),
+    "error", [shapes.NoKey("x"), shapes.TooLarge("x"), shapes.NoModel("x"), shapes.Filtered("x"),
               NotAllowed("x"), NotFound("x"), BadInput("x", where="model"), Conflict("x"), Unavailable("x")],
     ids=lambda error: type(error).__name__,
 )  # fmt: skip
