@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import openai
 import pytest
+from free_ports import free_ports
 
+from pipelines.config import PROJECT
 from pipelines.serving.caller import Caller
 from pipelines.serving.keys import issue_key, revoke_key
 from pipelines.state.database import reading, transaction
@@ -300,3 +306,59 @@ def send(gateway: str, key: str, question: str, model: str = DOMAIN, *, timeout:
     body = {"model": model, "messages": [{"role": "user", "content": question}]}
     headers["Authorization"] = f"Bearer {key}"
     return httpx.post(f"{gateway}/v1/chat/completions", json=body, headers=headers, trust_env=False, timeout=timeout)
+
+
+def test_two_processes_share_the_port_the_pointer_and_the_metrics_and_drain(
+    client: openai.OpenAI, site: Any, releases: tuple[str, str], gateway: str, triton_process: Any
+) -> None:
+    [port] = free_ports(1)
+    settings = site.settings
+    env = {
+        **os.environ,
+        "RATCHET_VAR": str(settings.var),
+        "RATCHET_CONFIGS": str(settings.configs),
+        "RATCHET_TODAY": str(settings.today),
+        "RATCHET_GATEWAY_WORKERS": "2",
+        **{f"RATCHET_PORT_{name.upper()}": str(value) for name, value in (settings.ports.model_dump() | {"gateway": port}).items()},
+    }
+    url = f"http://127.0.0.1:{port}"
+    with (settings.logs / "two.log").open("wb") as log:
+        process = subprocess.Popen([sys.executable, "-m", "pipelines.serving.gateway"], env=env, cwd=PROJECT, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 60
+        while "ratchet_workers 2.0" not in scraped(url):
+            assert process.poll() is None and time.monotonic() < deadline, (settings.logs / "two.log").read_text()
+            time.sleep(0.2)
+        # A connection of its own for each: the system hands them to either process.
+        while any(send(url, client.api_key, site.question).status_code != 200 for _ in range(2)):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        before = counted(url)
+        answers = [send(url, client.api_key, site.question).json()["ratchet"]["release"] for _ in range(12)]
+        assert answers == [releases[0]] * 12 and counted(url) == before + 12
+        # Ended while a request is under way: it is answered all the same.
+        triton_process.send_signal(signal.SIGSTOP)
+        with ThreadPoolExecutor(1) as pool:
+            late = pool.submit(send, url, client.api_key, f"{site.question} Late?")
+            time.sleep(0.4)
+            process.terminate()
+            time.sleep(0.4)
+            triton_process.send_signal(signal.SIGCONT)
+            assert late.result().status_code == 200
+        process.wait(30)
+    finally:
+        triton_process.send_signal(signal.SIGCONT)
+        process.kill()
+        process.wait(10)
+
+
+def scraped(url: str) -> str:
+    try:
+        return httpx.get(f"{url}/metrics", trust_env=False).text
+    except httpx.HTTPError:
+        return ""
+
+
+def counted(url: str) -> float:
+    lines = [line for line in scraped(url).splitlines() if line.startswith("ratchet_requests_total") and 'status="200"' in line]
+    return sum(float(line.rpartition(" ")[2]) for line in lines)
