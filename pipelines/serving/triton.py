@@ -39,8 +39,9 @@ CONFIG = """\
 # Written by `ratchet`; changed by hand it is written again.
 name: "{name}"
 backend: "python"
-max_batch_size: 1
-# Each request is one prompt, and the engine itself decides which run together; it answers as it goes.
+# Each request is one prompt, and the engine itself decides which run together. Triton hands over as many at once as wait, for after each
+# hand-over its batcher may miss the call that the engine is free, and sleeps up to half a second: one by one, sixteen took three seconds.
+max_batch_size: {slots}
 model_transaction_policy {{ decoupled: true }}
 input [
   {{ name: "PROMPT" data_type: TYPE_STRING dims: [ 1 ] }},
@@ -112,18 +113,20 @@ def command(settings: Settings) -> tuple[list[str], dict[str, str]]:
 def config(name: str, base: str, adapters: Path, engine: EngineSettings) -> str:
     """The engine's `config.pbtxt`. BadInput when Triton's own schema does not take it."""
     vllm = engine.vllm.model_dump(mode="json")
+    slots = engine.vllm.max_num_seqs if engine.kind == "vllm" else engine.slots
     parameters = {
         "kind": engine.kind,
         "base": base,
         "adapters": str(adapters),
-        "slots": str(engine.vllm.max_num_seqs if engine.kind == "vllm" else engine.slots),
+        "slots": str(slots),
         "keep": str(engine.adapters),
         "seconds": f"{engine.seconds:g}",
         "threads": "0",
         "vllm": json.dumps({**vllm, "max_loras": min(engine.vllm.max_loras, engine.adapters)}),
     }
     lines = [f"  {{ key: {json.dumps(key)} value: {{ string_value: {json.dumps(value)} }} }}" for key, value in parameters.items()]
-    text = CONFIG.format(name=name, microseconds=round(engine.seconds * 1_000_000), queue=engine.queue, parameters=",\n".join(lines))
+    wait = round(engine.seconds * 1_000_000)
+    text = CONFIG.format(name=name, slots=slots, microseconds=wait, queue=engine.queue, parameters=",\n".join(lines))
     require_config(text)
     return text
 

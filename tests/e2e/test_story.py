@@ -105,7 +105,7 @@ def test_nothing_reached_another_host(site: Site) -> None:
 def test_the_openai_client_works(site: Site) -> None:
     import openai
 
-    key = site.run("key", "a developer", "regulatory").stdout.strip()
+    key = site.run("keys", "issue", "a developer", "--domain", "regulatory").stdout.strip()
     with openai.OpenAI(base_url=f"{site.settings.url('gateway')}/v1", api_key=key) as client:
         reply = client.chat.completions.create(model="regulatory", messages=[{"role": "user", "content": QUESTION}])
         assert (reply.choices[0].message.content or "").startswith("$")

@@ -200,11 +200,16 @@ class TritonPythonModel:
         """Hand each request to the engine; it answers through its response sender. Returns when another can start: until then the next
         ones wait in Triton's queue, whose time-out, length, cancellation and metric are then true."""
         for request in requests:
+            self._room()
             answer = self.outbox.open(request.get_response_sender())
             try:
                 self.backend.submit(self._ask(request), answer)
             except Exception as error:
                 answer.end(Refused(f"engine: {type(error).__name__}"))
+        self._room()
+
+    def _room(self) -> None:
+        """Wait until a slot is free, for as long as a request may take at most."""
         until = time.monotonic() + 2 * self.seconds
         while not self.backend.room(0.5) and time.monotonic() < until:
             pass

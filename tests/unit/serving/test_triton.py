@@ -270,7 +270,7 @@ def test_the_configuration_says_what_the_domain_does_and_triton_can_read_it(tmp_
     text = triton.config("engine-1", "/a base", tmp_path, said)
     parsed = text_format.Parse(text, model_config_pb2.ModelConfig())
     values = {key: value.string_value for key, value in parsed.parameters.items()}
-    assert parsed.model_transaction_policy.decoupled and parsed.max_batch_size == 1
+    assert parsed.model_transaction_policy.decoupled and parsed.max_batch_size == 5
     assert parsed.dynamic_batching.default_queue_policy.max_queue_size == 7
     assert parsed.dynamic_batching.default_queue_policy.default_timeout_microseconds == 2_500_000
     assert (values["kind"], values["slots"], values["keep"], values["seconds"], values["base"]) == ("vllm", "5", "3", "2.5", "/a base")
