@@ -7,12 +7,13 @@ within their limits, before anything else is looked at; what happens then is one
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import hashlib
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any, TypeVar
 
@@ -219,9 +220,8 @@ class Gateway:
     async def watch_rollouts(self) -> None:
         """Take a bad canary back while nobody else looks: Airflow may be down. Until cancelled."""
         while True:
-            with suppress(RatchetError):
-                for line in await asyncio.to_thread(rollout.watch_once, self.settings):
-                    log.warning("%s", line)
+            for line in await asyncio.to_thread(rollout.watch_once, self.settings):
+                log.warning("%s", line)
             await asyncio.sleep(1.0)
 
     async def warm(self) -> None:
@@ -286,15 +286,15 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     telemetry.start()
     # Not awaited: opening a release may take seconds, and the process is alive before it can answer.
     watches = (
-        gateway.releases.follow(),
-        gateway.releases.keep_engines(),
-        gateway.fleet.supervise(),
-        gateway.access.follow(),
-        gateway.watch_rollouts(),
-        gateway.warm(),
-        upload.keep_clean(gateway.settings),
+        gateway.releases.follow,
+        gateway.releases.keep_engines,
+        gateway.fleet.supervise,
+        gateway.access.follow,
+        gateway.watch_rollouts,
+        gateway.warm,
+        functools.partial(upload.keep_clean, gateway.settings),
     )
-    tasks = [asyncio.create_task(watch) for watch in watches]
+    tasks = [asyncio.create_task(_kept_up(watch)) for watch in watches]
     # What is loaded now lives as long as the process: the collector need not look at it again and again.
     gc.collect()
     gc.freeze()
@@ -314,6 +314,16 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(gateway.traffic.close)
         await asyncio.to_thread(telemetry.stop)
         gateway.metrics.close()
+
+
+async def _kept_up(watch: Callable[[], Awaitable[None]]) -> None:
+    """A watch that begins again after a fault: one that ended at its first would watch nothing, and nobody would know."""
+    while True:
+        try:
+            return await watch()
+        except Exception as error:
+            log.error("%s was interrupted: %s", getattr(watch, "__qualname__", "a watch"), type(error).__name__)
+            await asyncio.sleep(1.0)
 
 
 async def _while_wanted(request: Request, work: Awaitable[T]) -> T:

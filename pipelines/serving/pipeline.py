@@ -118,7 +118,7 @@ class Pipeline:
                 if not canary or inquiry.release is not None:
                     raise
                 # The canary pays for its fault with a line of its own; the caller is answered by what is live.
-                await self._log(inquiry, parts, canary=True, status=shapes.fault(error)[0])
+                await self._log(inquiry, parts, canary=True, status=_of_canary(error))
                 del inquiry.verdicts[screened:]
                 parts, canary = self.releases.live(inquiry.domain), False
                 outcome = await self._from(inquiry, route, config, parts, canary)
@@ -157,7 +157,7 @@ class Pipeline:
                 except RatchetError as error:
                     if not canary or inquiry.release is not None or inquiry.first is not None:
                         raise
-                    await self._log(inquiry, parts, canary=True, status=shapes.fault(error)[0])
+                    await self._log(inquiry, parts, canary=True, status=_of_canary(error))
                     del inquiry.verdicts[screened:]
                     parts, canary = self.releases.live(inquiry.domain), False
         except RatchetError as error:
@@ -381,6 +381,11 @@ class Pipeline:
         except RatchetError as error:
             status = shapes.fault(error)[0]
         await self._log(mine, parts, canary=True, status=status, outcome=outcome, shadow=True)
+
+
+def _of_canary(error: RatchetError) -> int:
+    """The status of a canary's failure: a prompt that is too long for its model, say, is no fault of a caller whom live can answer."""
+    return max(500, shapes.fault(error)[0])
 
 
 def _key(inquiry: Inquiry, route: Route, parts: Parts) -> CacheKey:

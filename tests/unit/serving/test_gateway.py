@@ -228,7 +228,7 @@ def test_a_canary_takes_its_share_and_its_faults_reach_nobody(ask: Any, releases
     before = len(site.traffic("regulatory"))
     assert ask(site.question).ratchet["release"] == first
     failed, answered = site.traffic("regulatory")[before:]
-    assert (failed["release"], failed["canary"], failed["status"]) == (too_long, True, 400)
+    assert (failed["release"], failed["canary"], failed["status"]) == (too_long, True, 500)
     assert (answered["release"], answered["canary"], answered["status"]) == (first, False, 200)
     assert failed["request_id"] == answered["request_id"]
     site.point("regulatory", first)

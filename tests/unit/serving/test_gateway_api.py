@@ -15,11 +15,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
+import live
 import openai
 import pytest
 from free_ports import free_ports
 
 from pipelines.config import PROJECT
+from pipelines.registry import candidates
+from pipelines.rollout_config import Rollout, Stage
+from pipelines.serving import rollout
 from pipelines.serving.caller import Caller
 from pipelines.serving.keys import issue_key, revoke_key
 from pipelines.state.database import reading, transaction
@@ -254,6 +258,30 @@ def test_a_shadow_answers_for_the_log_alone(client: openai.OpenAI, site: Any, re
     assert [(one["release"], one["shadow"], one["status"]) for one in found] == [(first, False, 200), (second, True, 200)]
     site.point(DOMAIN, first)
     time.sleep(FOLLOWED)
+
+
+def test_a_canary_that_errs_is_taken_back_by_the_gateway_and_fails_nobody(
+    client: openai.OpenAI, configure: Callable[..., None], site: Any, releases: tuple[str, str]
+) -> None:
+    """No step looks on here: Airflow might be down."""
+    configure(cache={"exact": False})  # an answer given again says nothing of who wrote it
+    bad = site.candidate(DOMAIN, 2, policy={"passages": 1, "max_new_tokens": 511}, state="assembled")
+    live.approve(site.settings, bad)
+    rollout.begin(site.settings, Rollout(steps=(Stage(share=0.5, minutes=60),), canary_requests=0), bad)
+    rollout.enter(site.settings, bad, 0)
+    Caller.for_site(site.settings).wait_for(bad, 20)
+    before, number = len(site.traffic(DOMAIN)), 0
+    deadline = time.monotonic() + 60
+    while (row := rollout.get(site.settings, bad)) is not None and row.state == "running":
+        assert time.monotonic() < deadline
+        number += 1
+        assert ask(client, f"{site.question}  ", metadata={"conversation_id": f"one of many {number}"}).ratchet["release"] == releases[0]
+    assert row is not None and row.state == "reverted" and row.reason.startswith("errors: ")
+    assert candidates.get(site.settings, bad).state == "reverted"
+    failed = [one for one in site.traffic(DOMAIN)[before:] if one["release"] == bad]
+    assert len(failed) < 100 and {one["status"] for one in failed} == {500}
+    time.sleep(FOLLOWED)
+    assert not any(ask(client, site.question, metadata={"conversation_id": f"later {k}"}).ratchet["canary"] for k in range(8))
 
 
 # --- what breaks ------------------------------------------------------------------------------------------------------
