@@ -352,10 +352,10 @@ INTRODUCTION = """\
 
 OpenAI's endpoints, so OpenAI's own clients work unmodified; the gateway serves the same as OpenAPI 3.1 under `/openapi.json`.
 ```python
-client = openai.OpenAI(base_url="http://127.0.0.1:8090/v1", api_key=KEY)      # `ratchet keys issue` draws KEY
+client = openai.OpenAI(base_url="http://127.0.0.1:8090/v1", api_key=KEY)  # `ratchet keys issue` draws KEY
 reply = client.chat.completions.create(model="regulatory", messages=[{"role": "user", "content": QUESTION}])
-reply.choices[0].message.content                                              # the answer, or the nearest passage
-reply.ratchet["release"], reply.ratchet["sources"]                            # where it comes from
+reply.choices[0].message.content  # the answer, or the nearest passage
+reply.ratchet["release"], reply.ratchet["sources"]  # where it comes from
 ```
 A model is a domain and follows its live release. `regulatory@r3` (or `regulatory/r3`) is that release for good, for a key that may pin.
 Decoding is greedy: `temperature` and its like have no effect. `extra_body={"as_of": "2014-03-01"}` answers by the text in force that day.
