@@ -32,6 +32,8 @@ pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(900)]
 
 DOMAIN = "busy"
 CALLERS = 8
+PATIENCE = 240.0
+"""Seconds. On a machine busy with other tests an engine's process takes its time to come back, and who asked meanwhile waits for it."""
 SERVING = {"cache": {"exact": False}, "stream": "live", "audit": "best_effort"}
 """Every answer is written, and every stream goes out as it is written."""
 REQUESTS = int(os.environ.get("BENCH_REQUESTS", "1200"))
@@ -47,6 +49,8 @@ class Seen:
     """(release, when the answer was whole)."""
     streamed: int = 0
     canary: int = 0
+    longest: float = 0.0
+    """Seconds that somebody waited for a whole answer."""
 
 
 async def one(http: aiohttp.ClientSession, site: Any, number: int, seen: Seen, amounts: dict[str, str]) -> None:
@@ -57,13 +61,15 @@ async def one(http: aiohttp.ClientSession, site: Any, number: int, seen: Seen, a
         "stream": stream,
         "metadata": {"conversation_id": f"talk {number}"},
     }
+    began = time.monotonic()
     try:
         async with http.post("/v1/chat/completions", json=body) as answer:
             raw = await answer.read()
+            seen.longest = max(seen.longest, time.monotonic() - began)
             if answer.status != 200:
                 seen.failed.append(f"{answer.status}: {raw[:300]!r}")
                 return
-    except aiohttp.ClientError as error:
+    except (aiohttp.ClientError, TimeoutError) as error:
         seen.failed.append(f"{type(error).__name__}: {error}")
         return
     if stream:
@@ -105,7 +111,7 @@ async def test_no_request_fails_and_no_answer_is_mixed(site: Any, gateway: str, 
     numbers = iter(range(REQUESTS))
     flips: dict[str, float] = {}
 
-    async with aiohttp.ClientSession(gateway, headers=headers, timeout=aiohttp.ClientTimeout(60)) as http:
+    async with aiohttp.ClientSession(gateway, headers=headers, timeout=aiohttp.ClientTimeout(PATIENCE)) as http:
 
         async def caller() -> None:
             for number in numbers:
@@ -164,6 +170,7 @@ async def test_no_request_fails_and_no_answer_is_mixed(site: Any, gateway: str, 
         "mixed": len(seen.mixed),
         "streamed": seen.streamed,
         "by the canary": seen.canary,
+        "longest wait, seconds": round(seen.longest, 1),
         "by release": dict(Counter(release for release, _ in seen.answered)),
         "seconds from pointer to last old answer": {what: round(seconds, 2) for what, seconds in flips.items()},
     }
