@@ -42,7 +42,7 @@ PROBE_SECONDS = 10.0
 FIRST_BACK_OFF, LONGEST_BACK_OFF = 1.0, 30.0
 HEALTHY_SECONDS = 60.0
 """After so long in use, the next back-off is the first again."""
-MEND_SECONDS = 60.0
+MEND_SECONDS = 120.0
 """How long a request waits for its engine's first mending, where no other instance can answer."""
 TRIES = 3
 """Mendings that failed in a row before an engine counts as lost; it is tried on."""
