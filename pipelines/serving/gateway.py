@@ -29,9 +29,10 @@ from pipelines.serving.cache.answers import AnswerCache
 from pipelines.serving.fleet import Fleet
 from pipelines.serving.guards import documents, inbound, outbound
 from pipelines.serving.identifiers import Identifiers
+from pipelines.serving.inquiry import Inquiry, Outcome
 from pipelines.serving.keys import Key
 from pipelines.serving.metrics import CONTENT_TYPE, Metrics, share
-from pipelines.serving.pipeline import Inquiry, Outcome, Pipeline
+from pipelines.serving.pipeline import Pipeline
 from pipelines.serving.releases import Releases
 from pipelines.serving.traffic import TrafficLog
 from pipelines.serving_config import Guards

@@ -11,25 +11,23 @@ import functools
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Literal
-
-import orjson
 
 from pipelines.config import DomainConfig
 from pipelines.errors import BadInput, NotFound, RatchetError, Unavailable
 from pipelines.retrieval.index import Passage
 from pipelines.serving import shapes, telemetry
 from pipelines.serving.answer import Answer, LookUp, Parts, conclude, withheld
-from pipelines.serving.cache import key as cache_key
+from pipelines.serving.cache import outcomes
 from pipelines.serving.cache.answers import AnswerCache
 from pipelines.serving.cache.key import CacheKey
 from pipelines.serving.client import Generated
 from pipelines.serving.fleet import Fleet
 from pipelines.serving.guards import inbound, outbound
 from pipelines.serving.guards.verdict import Verdict, refused
-from pipelines.serving.identifiers import Identifiers, Masked
-from pipelines.serving.keys import Key
+from pipelines.serving.identifiers import Identifiers
+from pipelines.serving.inquiry import Inquiry, Outcome, record_of
 from pipelines.serving.live_text import LiveText
 from pipelines.serving.metrics import Metrics
 from pipelines.serving.releases import Releases, Route
@@ -39,59 +37,6 @@ from pipelines.serving.traffic import TrafficLog
 GONE = 499
 """Status in the log of a request whose caller left: nginx' number, HTTP has none."""
 SHADOWS = 2
-_PASSAGE = ("key", "title", "text", "paragraph", "valid_from", "valid_to", "score", "content", "version", "start", "end")
-
-
-@dataclass(slots=True)
-class Inquiry:
-    """One request for an answer."""
-
-    request_id: str
-    key: Key
-    domain: str
-    release: str | None
-    """An exact release, where one was asked for."""
-    question: str
-    as_of: str
-    conversation: str
-    """A hash: what the caller calls it may say who they are."""
-    characters: int
-    """Of all messages."""
-    began: float
-    masked: Masked = field(default_factory=lambda: Masked(""))
-    verdicts: list[Verdict] = field(default_factory=list)
-    first: float | None = None
-    """Seconds until the first letter went out."""
-    instance: str | None = None
-    """The Triton that answered."""
-
-    def told(self, instance: str) -> None:
-        """Which Triton answered."""
-        self.instance = instance
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """An answer, and where it came from."""
-
-    answer: Answer
-    parts: Parts
-    canary: bool
-    cache: Literal["exact", "semantic"] | None = None
-    route: str = "own"
-    min_logprob: float = 0.0
-    taken_back: bool = False
-    """What was streamed of it is no beginning of the checked answer."""
-
-    @property
-    def spent(self) -> int:
-        """Tokens that were worked for; a cached answer costs none."""
-        return 0 if self.cache else self.answer.tokens_in + self.answer.tokens_out
-
-    @property
-    def filtered(self) -> bool:
-        """Whether something was kept back, or taken back."""
-        return self.taken_back or self.answer.reason in ("answer_withheld", "passages_withheld")
 
 
 class Pipeline:
@@ -207,7 +152,7 @@ class Pipeline:
 
     async def _from(self, inquiry: Inquiry, route: Route, config: DomainConfig, parts: Parts, canary: bool) -> Outcome:
         """An answer of these parts, from the cache or made."""
-        key = _key(inquiry, route, parts)
+        key = outcomes.key_of(inquiry, route, parts)
         known = await self._cached(inquiry, route, config, parts, canary, key)
         if known is not None:
             return known
@@ -221,7 +166,7 @@ class Pipeline:
     async def _pieces(
         self, inquiry: Inquiry, route: Route, config: DomainConfig, parts: Parts, canary: bool
     ) -> AsyncGenerator[str | Outcome, None]:
-        key = _key(inquiry, route, parts)
+        key = outcomes.key_of(inquiry, route, parts)
         known = await self._cached(inquiry, route, config, parts, canary, key)
         if known is not None:
             yield inquiry.masked.restored(known.answer.text)
@@ -305,7 +250,7 @@ class Pipeline:
             near = await self.cache.similar(key, vector, policy)
             how, value = "semantic", near.value if near else None
         self.metrics.count("ratchet_cache", domain, how if value is not None else "miss")
-        return _thawed(value, parts, canary, how) if value is not None else None
+        return outcomes.thawed(value, parts, canary, how) if value is not None else None
 
     async def _keep(self, inquiry: Inquiry, config: DomainConfig, outcome: Outcome, key: CacheKey) -> None:
         policy = config.serving.cache
@@ -315,7 +260,7 @@ class Pipeline:
         vector = None
         if policy.semantic:
             [vector] = await self.releases.vectors([inquiry.masked.text], outcome.parts)
-        await self.cache.put(key, _frozen(outcome), policy, vector)
+        await self.cache.put(key, outcomes.frozen(outcome), policy, vector)
 
     # --- the log ------------------------------------------------------------------------------------------------------
 
@@ -328,7 +273,7 @@ class Pipeline:
         config = route.config if route else None
         if not shadow:
             self._count(inquiry, parts, canary, status, seconds, outcome)
-        record = _record(inquiry, parts, canary, status, seconds, outcome, shadow)
+        record = record_of(inquiry, parts, canary, status, seconds, outcome, shadow)
         if config is not None and config.serving.log_questions and config.privacy.profile == "public" and inquiry.masked.text:
             record["question_masked"] = inquiry.masked.text
         began = time.perf_counter()
@@ -388,21 +333,6 @@ def _of_canary(error: RatchetError) -> int:
     return max(500, shapes.fault(error)[0])
 
 
-def _key(inquiry: Inquiry, route: Route, parts: Parts) -> CacheKey:
-    return cache_key.of(
-        domain=inquiry.domain,
-        tenant=inquiry.key.tenant,
-        roles=inquiry.key.roles_for(parts.index.access),
-        release=parts.release,
-        prompt_sha256=parts.prompt.sha256,
-        index=parts.index_id,
-        policy={"domain": route.mark},
-        as_of=inquiry.as_of,
-        epoch=route.epoch,
-        question=inquiry.masked.text,
-    )
-
-
 def _checked_out(answer: Answer, inquiry: Inquiry, config: DomainConfig, parts: Parts) -> list[Verdict]:
     """What the guards say of the text that would go out. A passage shown in place of an answer may hold the surrogates that it holds."""
     text = answer.answer if answer.answer is not None else answer.passages[0].text if answer.passages else ""
@@ -421,68 +351,3 @@ def _shown(passages: Sequence[Passage]) -> list[str]:
 
 def _apart(config: DomainConfig, parts: Parts) -> dict[str, Any]:
     return {"private": config.privacy.profile != "public", "canaries": parts.canaries}
-
-
-def _record(
-    inquiry: Inquiry, parts: Parts | None, canary: bool, status: int, seconds: float, outcome: Outcome | None, shadow: bool
-) -> dict[str, Any]:
-    """One line of the traffic log: docs/traffic.md says what each field is."""
-    record: dict[str, Any] = {
-        "request_id": inquiry.request_id,
-        "conversation": inquiry.conversation,
-        "release": parts.release if parts else None,
-        "canary": canary,
-        "shadow": shadow,
-        "status": status,
-        "key": inquiry.key.name,
-        "tenant": inquiry.key.tenant,
-        "as_of": inquiry.as_of,
-        "latency_ms": round(seconds * 1000, 2),
-        "first_ms": round(inquiry.first * 1000, 2) if inquiry.first is not None else None,
-        "engine": parts.engine if parts else None,
-        "instance": inquiry.instance,
-        "guards": [{"rule": one.rule, "action": one.action, "score": one.score, "where": one.where} for one in inquiry.verdicts],
-    }
-    if outcome is not None:
-        answer = outcome.answer
-        record |= {
-            "tokens_in": answer.tokens_in,
-            "tokens_out": answer.tokens_out,
-            "confidence": round(answer.confidence, 4),
-            "min_logprob": round(outcome.min_logprob, 4),
-            "abstained": answer.abstained,
-            "reason": answer.reason,
-            "sources": [passage.key for passage in answer.passages],
-            "cited": answer.cited.key if answer.cited else None,
-            "cache": outcome.cache,
-            "route": outcome.route,
-        }
-    return record
-
-
-def _frozen(outcome: Outcome) -> bytes:
-    """An outcome as the cache keeps it: masked as it was made."""
-    answer = outcome.answer
-    cited = next((place for place, passage in enumerate(answer.passages) if passage is answer.cited), None)
-    # Named one by one: a copy of dataclasses, field by field and deep, took longer than all the rest of a hit.
-    fields = [answer.text, answer.answer, cited, answer.reason, answer.confidence, answer.tokens_in, answer.tokens_out]
-    passages = [[getattr(passage, name) for name in _PASSAGE] for passage in answer.passages]
-    return orjson.dumps([fields, passages, outcome.route, outcome.min_logprob])
-
-
-def _thawed(value: bytes, parts: Parts, canary: bool, how: Literal["exact", "semantic"]) -> Outcome:
-    (text, said, cited, reason, confidence, tokens_in, tokens_out), rows, way, min_logprob = orjson.loads(value)
-    passages = tuple(Passage(**dict(zip(_PASSAGE, row, strict=True))) for row in rows)
-    answer = Answer(
-        text=text,
-        answer=said,
-        cited=passages[cited] if cited is not None else None,
-        passages=passages,
-        abstained=reason is not None,
-        reason=reason,
-        confidence=confidence,
-        tokens_in=tokens_in,
-        tokens_out=tokens_out,
-        seconds=0.0,
-    )
-    return Outcome(answer, parts, canary, how, way, min_logprob)
