@@ -12,7 +12,8 @@ from pipelines.errors import Unavailable
 from pipelines.serving.access.budgets import Budgets
 from pipelines.serving.access.people import People, Refused
 from pipelines.serving.access.refusals import Refusals, network
-from pipelines.serving.keys import Key, KeyRing, TooMany
+from pipelines.serving.access.ring import KeyRing
+from pipelines.serving.keys import Key, TooMany
 from pipelines.serving.shapes import NoKey
 
 if TYPE_CHECKING:

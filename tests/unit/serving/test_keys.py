@@ -16,7 +16,8 @@ from pipelines import cli
 from pipelines.config import Settings
 from pipelines.errors import BadInput, ConfigError, NotFound
 from pipelines.governance import audit
-from pipelines.serving.keys import KeyRing, issue_key, list_keys, revoke_key, rotate_key, site_key
+from pipelines.serving.access.ring import KeyRing
+from pipelines.serving.keys import issue_key, list_keys, revoke_key, rotate_key, site_key
 from pipelines.state.database import engine_for, reading, transaction
 from pipelines.state.models import ApiKey, AuditEvent, now
 
@@ -183,7 +184,7 @@ def test_a_new_key_works_at_once_and_a_flood_of_unknown_ones_costs_few_queries(s
 
 
 def test_a_row_changed_by_hand_is_seen_when_the_keys_are_read_whole(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.serving.keys.READ_WHOLE_SECONDS", 0.0)
+    monkeypatch.setattr("pipelines.serving.access.ring.READ_WHOLE_SECONDS", 0.0)
     ring, secret = KeyRing(settings), issue_key(settings, "desk", ["regulatory"])
     assert ring.find(secret) is not None
     with transaction(settings) as session:
@@ -249,7 +250,7 @@ def test_a_broken_file_of_before_stops_commands_but_not_the_gateway(settings: Se
 
 
 def test_a_key_removed_behind_the_log_is_gone_after_the_next_whole_reading(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.serving.keys.READ_WHOLE_SECONDS", 0.0)
+    monkeypatch.setattr("pipelines.serving.access.ring.READ_WHOLE_SECONDS", 0.0)
     ring, secret = KeyRing(settings), issue_key(settings, "desk", ["regulatory"])
     assert ring.find(secret) is not None
     with transaction(settings) as session:
