@@ -7,7 +7,7 @@
   Python stub still looks READY. Whoever is out comes back after a back-off that doubles, when a real inference went well.
 * What failed before its first text is asked once more elsewhere: decoding is greedy, so nothing is lost and nothing said twice. Repeats
   have a budget (a fifth of the requests, as in Finagle and Envoy), so that an overload is not doubled by them.
-* A crashed engine is mended (unload and load), one at a time on this host, and the alarm is raised.
+* A crashed engine is mended (`mending.py`), and the alarm is raised.
 """
 
 from __future__ import annotations
@@ -17,35 +17,27 @@ import hashlib
 import logging
 import random
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines import locks
 from pipelines.config import Settings, TritonInstance
 from pipelines.errors import RatchetError, Unavailable
-from pipelines.serving import telemetry
+from pipelines.serving import places, telemetry
 from pipelines.serving.client import Ask, EngineCrashed, Generated, Server
+from pipelines.serving.mending import Mender, begin
+from pipelines.serving.places import Place, drain_file
 
 if TYPE_CHECKING:
     from pipelines.serving.metrics import Metrics
 
-FAILURES = 3
-"""In a row, of one instance: then it is tried."""
 IDLE_SECONDS = 5.0
 """Without a success, an engine of an instance is tried."""
-PROBE_SECONDS = 10.0
-"""A probe that takes longer has failed."""
-FIRST_BACK_OFF, LONGEST_BACK_OFF = 1.0, 30.0
 HEALTHY_SECONDS = 60.0
 """After so long in use, the next back-off is the first again."""
 MEND_SECONDS = 120.0
 """How long a request waits for its engine's first mending, where no other instance can answer."""
-TRIES = 3
-"""Mendings that failed in a row before an engine counts as lost; it is tried on."""
 REPEATS, REPEATS_A_REQUEST = 100.0, 0.2
 LOOK_SECONDS = 0.5
 log = logging.getLogger("ratchet.fleet")
@@ -53,41 +45,6 @@ log = logging.getLogger("ratchet.fleet")
 
 class TooSlow(Unavailable):
     """A real inference that did not come to its end in time: hung, or only busy."""
-
-
-@dataclass(slots=True, eq=False)
-class Place:
-    """One instance, as this process sees it. Times are of the monotonic clock."""
-
-    name: str
-    server: Server
-    failures: int = 0
-    out_until: float = 0.0
-    """0: in use."""
-    back_off: float = FIRST_BACK_OFF
-    since: float = 0.0
-    """In use since."""
-    draining: bool = False
-    """Somebody is about to stop it: what it has begun goes on, nothing is begun."""
-    in_flight: int = 0
-    heard: dict[str, float] = field(default_factory=dict)
-    """Engine -> when it last answered."""
-    broken: dict[str, str] = field(default_factory=dict)
-    """Engine -> what is wrong with it here: `crashed` until it is mended, `not loaded` until it is."""
-
-    @property
-    def suspect(self) -> bool:
-        """Used only where nobody else is."""
-        return self.failures >= FAILURES
-
-    def serves(self, engine: str) -> bool:
-        """Whether it is sent requests of this engine."""
-        return not self.out_until and not self.draining and engine not in self.broken
-
-
-def drain_file(settings: Settings, instance: str) -> Path:
-    """While this file is there, no gateway that shares `var` begins anything on the instance (`host:port` of its HTTP)."""
-    return settings.var / "run" / "drain" / instance.replace(":", "-")
 
 
 class Fleet:
@@ -103,17 +60,15 @@ class Fleet:
         self._metrics = metrics
         own = settings.url("triton_http").removeprefix("http://")
         self.places = [
-            Place(one.http if one else own, serve(settings, one), back_off=FIRST_BACK_OFF) for one in settings.tritons or (None,)
+            Place(one.http if one else own, serve(settings, one), back_off=places.FIRST_BACK_OFF) for one in settings.tritons or (None,)
         ]
         # Kept for conversations that go on.
         self.order = lru_cache(maxsize=4096)(self._order)
         """The instances in a conversation's order of preference."""
         self._engines: dict[str, None] = {}
         self._repeats = REPEATS
-        self._mending: dict[tuple[str, str], asyncio.Task[None]] = {}
-        self._one_mend = asyncio.Lock()
+        self._mender = Mender(settings, metrics)
         self._returning: dict[str, asyncio.Task[None]] = {}
-        self._tries: dict[tuple[str, str], int] = {}
         for place in self.places:
             self._show(place)
 
@@ -184,11 +139,11 @@ class Fleet:
         """Mend it wherever it does not answer a real inference; one instance after another."""
         for place in self.places:
             if not place.out_until:
-                await self._mend(place, engine)
+                await self._mender.mend(place, engine)
 
     async def close(self) -> None:
         """End what goes on, and close the connections."""
-        tasks = [*self._mending.values(), *self._returning.values()]
+        tasks = [*self._mender.under_way.values(), *self._returning.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -203,7 +158,7 @@ class Fleet:
             for place in self.places:
                 place.draining = drain_file(self.settings, place.name).exists()
                 if place.out_until and now >= place.out_until:
-                    self._begin(self._returning, place.name, lambda place=place: self._return(place))  # type: ignore[misc]
+                    begin(self._returning, place.name, lambda place=place: self._return(place))  # type: ignore[misc]
                 elif not place.out_until and not place.draining:
                     for engine in list(self._engines):
                         self._look_after(place, engine, now)
@@ -233,7 +188,7 @@ class Fleet:
             raise
         finally:
             place.in_flight -= 1
-        self._answered(place, engine)
+        place.answered(engine)
         return found
 
     async def _stream(self, place: Place, engine: str, ask: Ask) -> AsyncGenerator[str | Generated, None]:
@@ -243,7 +198,7 @@ class Fleet:
                 async with aclosing(_generator(place.server.stream(engine, ask))) as pieces:
                     async for piece in pieces:
                         if isinstance(piece, Generated):
-                            self._answered(place, engine)
+                            place.answered(engine)
                         yield piece
         except Unavailable as error:
             self._failed(place, engine, error)
@@ -276,11 +231,11 @@ class Fleet:
             if (
                 not (place.out_until or place.draining)
                 and place.broken.get(engine) == "crashed"
-                and not self._tries.get((place.name, engine))
+                and not self._mender.tries.get((place.name, engine))
             ):
                 with suppress(TimeoutError):
                     async with asyncio.timeout(MEND_SECONDS):
-                        await asyncio.shield(self._begin_mend(place, engine))
+                        await asyncio.shield(self._mender.begin(place, engine))
                 if place.serves(engine):
                     return place
         return None
@@ -303,16 +258,12 @@ class Fleet:
         if self._repeats < REPEATS:
             self._repeats += REPEATS_A_REQUEST
 
-    def _answered(self, place: Place, engine: str) -> None:
-        place.failures = 0
-        place.heard[engine] = time.monotonic()
-
     def _failed(self, place: Place, engine: str, error: Unavailable) -> None:
         if isinstance(error, EngineCrashed):
             # The instance is well: only this engine of it is not.
             if place.broken.get(engine) != "crashed":
                 place.broken[engine] = "crashed"
-                self._begin_mend(place, engine)
+                self._mender.begin(place, engine)
             return
         place.failures += 1
         if place.suspect and not place.out_until:
@@ -323,10 +274,10 @@ class Fleet:
     def _put_out(self, place: Place, why: str) -> None:
         now = time.monotonic()
         if now - place.since > HEALTHY_SECONDS:
-            place.back_off = FIRST_BACK_OFF
+            place.back_off = places.FIRST_BACK_OFF
         # Spread, so that many gateways do not all come back in one moment.
         place.out_until = now + place.back_off * random.uniform(0.8, 1.2)  # noqa: S311 - not a secret
-        place.back_off = min(place.back_off * 2, LONGEST_BACK_OFF)
+        place.back_off = min(place.back_off * 2, places.LONGEST_BACK_OFF)
         log.error("instance %s is out: %s", place.name, why)
         self._count("ratchet_instance_ejected", place.name, "failures")
         self._show(place)
@@ -349,7 +300,7 @@ class Fleet:
                 raise faults[0]
         except RatchetError:
             place.out_until = time.monotonic() + place.back_off
-            place.back_off = min(place.back_off * 2, LONGEST_BACK_OFF)
+            place.back_off = min(place.back_off * 2, places.LONGEST_BACK_OFF)
             return
         place.failures, place.out_until, place.since = 0, 0.0, time.monotonic()
         log.warning("instance %s is in use again", place.name)
@@ -358,13 +309,13 @@ class Fleet:
     def _look_after(self, place: Place, engine: str, now: float) -> None:
         state = place.broken.get(engine)
         if state == "crashed":
-            self._begin_mend(place, engine)
+            self._mender.begin(place, engine)
         elif state is None and now - place.heard.setdefault(engine, now) >= IDLE_SECONDS:
             place.heard[engine] = now  # the next probe is due so long after this one began
             self._begin_try(place, engine)
 
     def _begin_try(self, place: Place, engine: str) -> None:
-        self._begin(self._returning, f"{place.name} {engine}", lambda: self._try(place, engine))
+        begin(self._returning, f"{place.name} {engine}", lambda: self._try(place, engine))
 
     async def _try(self, place: Place, engine: str) -> None:
         """A real inference, which decides."""
@@ -383,14 +334,14 @@ class Fleet:
     async def _infer(self, place: Place, engine: str) -> None:
         """A real inference. Unavailable when it fails or takes too long; a crashed engine is mended meanwhile and no error."""
         try:
-            async with asyncio.timeout(PROBE_SECONDS):
+            async with asyncio.timeout(places.PROBE_SECONDS):
                 await place.server.probe(engine)
         except EngineCrashed as error:
             self._failed(place, engine, error)
         except TimeoutError:
             raise TooSlow("a real inference takes too long", where=place.name) from None
         else:
-            self._answered(place, engine)
+            place.answered(engine)
 
     async def _load(self, place: Place, engine: str) -> RatchetError | None:
         try:
@@ -407,60 +358,7 @@ class Fleet:
             del place.broken[engine]
         return None
 
-    # --- mending ------------------------------------------------------------------------------------------------------
-
-    def _begin_mend(self, place: Place, engine: str) -> asyncio.Task[None]:
-        return self._begin(self._mending, (place.name, engine), lambda: self._mend(place, engine))
-
-    async def _mend(self, place: Place, engine: str) -> None:
-        """One at a time, so that not every instance unloads at once; with a back-off after a failure. Never raises a RatchetError."""
-        mark = (place.name, engine)
-        tries = self._tries.get(mark, 0)
-        if tries:
-            await asyncio.sleep(min(FIRST_BACK_OFF * 2 ** (tries - 1), LONGEST_BACK_OFF))
-        began = time.monotonic()
-        try:
-            async with self._one_mend:
-                mended = await self._alone(place, lambda: _mend_unless_well(place.server, engine))
-        except (RatchetError, TimeoutError, OSError) as error:
-            self._tries[mark] = tries + 1
-            log.error("%s on %s could not be mended (try %d): %s", engine, place.name, tries + 1, _short(error))
-            if tries + 1 == TRIES:
-                await self._alarm("engine.lost", place, engine, {"tries": TRIES, "error": _short(error)})
-            return
-        self._tries.pop(mark, None)
-        place.broken.pop(engine, None)
-        self._answered(place, engine)
-        if mended:
-            await self._alarm("engine.mended", place, engine, {"seconds": round(time.monotonic() - began, 2), "tries": tries + 1})
-
-    async def _alone(self, place: Place, work: Callable[[], Awaitable[bool]]) -> bool:
-        """`work`, while no other process of this host mends the same instance. On several hosts two may, in the same moment: the second
-        finds it well, or unloads it once more, which costs a repeat."""
-        path = self.settings.var / "run" / f"mend-{place.name.replace(':', '-')}.lock"
-        await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
-        while True:
-            with locks.alone_now(path) as held:
-                if held:
-                    return await work()
-            await asyncio.sleep(random.uniform(0.05, 0.15))  # noqa: S311 - not a secret
-
-    async def _alarm(self, action: str, place: Place, engine: str, detail: dict[str, Any]) -> None:
-        log.error("%s: %s on %s", action, engine, place.name)
-        self._count("ratchet_engine_mended", place.name, action.partition(".")[2])
-        try:
-            await asyncio.to_thread(_audit, self.settings, action, f"{place.name}/{engine}", detail)
-        except Exception as error:  # the database may be what is down too; mending does not wait for it
-            log.error("%s could not be audited: %s", action, type(error).__name__)
-
     # --- small things -------------------------------------------------------------------------------------------------
-
-    def _begin(self, tasks: dict[Any, asyncio.Task[None]], mark: Any, make: Callable[[], Any]) -> asyncio.Task[None]:
-        """The task of that mark: the one that runs, or a new one."""
-        if mark not in tasks:
-            tasks[mark] = task = asyncio.create_task(make())
-            task.add_done_callback(lambda _: tasks.pop(mark, None))
-        return tasks[mark]
 
     def _count(self, name: str, *labels: str) -> None:
         if self._metrics is not None:
@@ -475,18 +373,6 @@ class Fleet:
         return Unavailable("no Triton answers", where=names, todo="docs/runbooks/triton-down.md")
 
 
-async def _mend_unless_well(server: Server, engine: str) -> bool:
-    """Whether it had to be mended: another process may have done it."""
-    with suppress(EngineCrashed):
-        async with asyncio.timeout(PROBE_SECONDS):
-            await server.probe(engine)
-        return False
-    await server.mend(engine)
-    async with asyncio.timeout(PROBE_SECONDS):
-        await server.probe(engine)
-    return True
-
-
 def _weight(conversation: str, instance: str) -> bytes:
     return hashlib.blake2b(f"{instance}\n{conversation}".encode(), digest_size=8).digest()
 
@@ -494,15 +380,3 @@ def _weight(conversation: str, instance: str) -> bytes:
 def _generator(pieces: Any) -> Any:
     """What `stream` gives is an asynchronous generator, which its type does not say."""
     return pieces
-
-
-def _short(error: BaseException) -> str:
-    return error.what if isinstance(error, RatchetError) else type(error).__name__
-
-
-def _audit(settings: Settings, action: str, subject: str, detail: dict[str, Any]) -> None:
-    from pipelines.governance import audit
-    from pipelines.state.database import transaction
-
-    with transaction(settings) as session:
-        audit.record(session, actor="gateway", action=action, subject=subject, detail=detail)

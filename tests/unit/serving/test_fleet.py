@@ -15,6 +15,7 @@ from sqlalchemy import select
 from pipelines.config import Settings, TritonInstance
 from pipelines.errors import BadInput, RatchetError, Unavailable
 from pipelines.serving import fleet as module
+from pipelines.serving import mending, places
 from pipelines.serving.client import Ask, EngineCrashed, Generated
 from pipelines.serving.fleet import Fleet, Place, drain_file
 from pipelines.serving.metrics import Metrics
@@ -97,8 +98,13 @@ def crashed() -> EngineCrashed:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("IDLE_SECONDS", 0.05), ("PROBE_SECONDS", 0.3), ("FIRST_BACK_OFF", 0.05), ("LOOK_SECONDS", 0.01)):
-        monkeypatch.setattr(module, name, value)
+    for where, name, value in (
+        (module, "IDLE_SECONDS", 0.05),
+        (module, "LOOK_SECONDS", 0.01),
+        (places, "PROBE_SECONDS", 0.3),
+        (places, "FIRST_BACK_OFF", 0.05),
+    ):
+        monkeypatch.setattr(where, name, value)
 
 
 def made(settings: Settings, count: int = 3) -> Fleet:
@@ -234,7 +240,7 @@ async def test_an_instance_that_is_down_is_out_and_comes_back_loaded(settings: S
     async with supervised(made(settings)) as fleet:
         first = fleet.order("c")[0]
         of(first).fault = DOWN
-        for _ in range(module.FAILURES):
+        for _ in range(places.FAILURES):
             await fleet.generate("e", ASK, conversation="c")
         await until(lambda: first.out_until)
         assert fleet.states()[fleet.places.index(first)]["in_use"] is False
@@ -299,7 +305,7 @@ async def test_on_a_host_that_is_slow_the_last_instance_stays(settings: Settings
         for place in fleet.places:
             of(place).hangs = True
         await until(lambda: any(place.out_until for place in fleet.places))
-        await asyncio.sleep(3 * module.PROBE_SECONDS)
+        await asyncio.sleep(3 * places.PROBE_SECONDS)
         assert sum(bool(place.out_until) for place in fleet.places) == 1
 
 
@@ -369,7 +375,7 @@ async def test_an_engine_that_cannot_be_mended_is_lost_loudly_and_tried_on(setti
         with pytest.raises(Unavailable):
             await fleet.generate("e", ASK)
         await until(lambda: events(settings))
-        assert events(settings) == [("engine.lost", f"{place.name}/e")] and of(place).calls["mend"] >= module.TRIES
+        assert events(settings) == [("engine.lost", f"{place.name}/e")] and of(place).calls["mend"] >= mending.TRIES
         began = time.monotonic()
         with pytest.raises(Unavailable):
             await fleet.generate("e", ASK)
