@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pipelines.config import Settings
+from pipelines.config import DomainConfig, Settings
 from pipelines.evaluation.cases import GOLDENS, Asked
 from pipelines.evaluation.matrix import BASE, CANDIDATE, LIVE, MEMORY, RAG, back
 from pipelines.gate_config import Gate
 from pipelines.registry import artifacts
 from pipelines.serving.answer import Parts, open_parts
 from pipelines.serving.generations import Model
-from pipelines.state.models import Candidate
+from pipelines.state.database import reading
+from pipelines.state.models import Candidate, DatasetVersion
+
+if TYPE_CHECKING:
+    from pipelines.evaluation.suites import Loaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,21 @@ class Cell:
     def asks(self, asked: Asked) -> bool:
         """Whether this case is put to it. What retrieval should find means nothing to a cell without it, apart from the answer itself."""
         return (not self.suites or asked.suite in self.suites) and (self.retrieve or not asked.case.passages)
+
+
+def cases(settings: Settings, domain: DomainConfig, candidate: Candidate) -> Loaded:
+    """Every case that a candidate is measured by, none of which its adapter learned from. Errors as `suites.load` and `require_apart`."""
+    from pipelines.corpus import warehouse
+    from pipelines.evaluation import suites
+
+    with reading(settings) as session:
+        version = session.get_one(DatasetVersion, candidate.version_id)
+    adapter = artifacts.get(settings, candidate.adapter_id) if candidate.adapter_id else None
+    examples = artifacts.examples_of(settings, adapter) if adapter is not None else None
+    documents = warehouse.documents(settings, domain.domain, version.id)
+    loaded = suites.load(settings, domain, documents, version.known_on, examples)
+    suites.require_apart(loaded.asked, documents, examples)
+    return loaded
 
 
 def cells(settings: Settings, candidate: Candidate, live: Candidate | None, gate: Gate) -> list[Cell]:

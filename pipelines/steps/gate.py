@@ -63,20 +63,16 @@ def gate(settings: Settings, domain_name: str, candidate_id: str) -> Manifest:
 
 
 def _gate(settings: Settings, domain: DomainConfig, candidate: Candidate, against: str | None, step_hash: str) -> Outcome:
-    from pipelines.corpus import warehouse
-    from pipelines.evaluation import matrix, measures, metrics, report, suites
+    from pipelines.evaluation import matrix, measures, metrics, report
     from pipelines.serving import asking
+    from pipelines.serving.cells import cases
     from pipelines.serving.cells import cells as cells_of
     from pipelines.serving.generations import Generations, place
 
     metrics.require_known(_named(domain), f"configs/domains/{domain.domain}.yaml, gate")
     with reading(settings) as session:
         version = session.get_one(DatasetVersion, candidate.version_id)
-    adapter = artifacts.get(settings, candidate.adapter_id) if candidate.adapter_id else None
-    examples = artifacts.examples_of(settings, adapter) if adapter is not None else None
-    documents = warehouse.documents(settings, domain.domain, version.id)
-    loaded = suites.load(settings, domain, documents, version.known_on, examples)
-    suites.require_apart(loaded.asked, documents, examples)
+    loaded = cases(settings, domain, candidate)
     live = candidates.get(settings, against) if against else None
     cells = cells_of(settings, candidate, live, domain.gate)
     generations = Generations(place(settings, domain.domain))

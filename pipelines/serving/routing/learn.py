@@ -215,22 +215,14 @@ def observe(settings: Settings, domain: DomainConfig, candidate: Candidate, rout
 
     Unavailable while Triton is down; errors of parts as `answer.open_parts`.
     """
-    from pipelines.corpus import warehouse
-    from pipelines.evaluation import suites
     from pipelines.evaluation.cases import GOLDENS, HELD_OUT
     from pipelines.registry import artifacts
     from pipelines.serving.answer import open_parts
+    from pipelines.serving.cells import cases
     from pipelines.serving.client import Engine
-    from pipelines.state.database import reading
-    from pipelines.state.models import DatasetVersion
 
-    with reading(settings) as session:
-        version = session.get_one(DatasetVersion, candidate.version_id)
     adapter = artifacts.get(settings, candidate.adapter_id) if candidate.adapter_id else None
-    examples = artifacts.examples_of(settings, adapter) if adapter is not None else None
-    documents = warehouse.documents(settings, domain.domain, version.id)
-    loaded = suites.load(settings, domain, documents, version.known_on, examples)
-    asked = [one for one in loaded.asked if one.suite in (GOLDENS, HELD_OUT)]
+    asked = [one for one in cases(settings, domain, candidate).asked if one.suite in (GOLDENS, HELD_OUT)]
     own = Cell("own", open_parts(settings, candidate), adapter.sha256 if adapter is not None else "")
     engines = {name: Engine(settings, name) for name in (own.parts.engine, small.engine)}
     engines[own.parts.engine].ensure_loaded()

@@ -296,7 +296,7 @@ def triton_process(site: Site) -> Iterator[subprocess.Popen[bytes]]:
     from pipelines.serving import client, triton
 
     argv, env = triton.command(site.settings)
-    site.settings.logs.mkdir(parents=True)
+    site.settings.logs.mkdir(parents=True, exist_ok=True)
     with (site.settings.logs / "triton.log").open("wb") as log:
         process = subprocess.Popen(argv, env=env, stdout=log, stderr=log)
     try:
