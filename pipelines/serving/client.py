@@ -1,13 +1,15 @@
 """Talks to Triton: load, probe, generate, stream. The gateway uses the asynchronous half, steps the other.
 
-A whole answer comes over HTTP (aiohttp), which takes a third of the client's time that gRPC does; a streamed one over gRPC, where closing
-the stream cancels the work. A crashed Python stub still looks healthy to Triton (model, server and index all say READY), and never answers
-what it had begun: while requests are under way the engine is asked, now and then, for something that costs it nothing.
+Engines are loaded over gRPC, which keeps HTTP free for answers. A whole answer comes over HTTP (aiohttp), which takes a third of the
+client's time that gRPC does; a streamed one over gRPC, where closing the stream cancels the work. A crashed Python stub still looks
+healthy to Triton (model, server and index all say READY), and never answers what it had begun: while requests are under way the engine is
+asked, now and then, for something that costs it nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
@@ -23,10 +25,14 @@ LOAD_SECONDS = 300.0
 LOOK_SECONDS = 0.5
 """Pause between two looks at an engine that requests wait for."""
 LIVE_SECONDS = 3.0
-"""A server that does not say in so many seconds that it is alive is hung."""
+LIVE_MISSES = 2
+"""A server that does not say in so many seconds that it is alive, so many times in a row, is hung; once may be a busy host."""
+UNKNOWN = "unknown model"
+"""In what Triton says of an engine that it does not hold."""
 TOGETHER = 64
 """Requests that a step sends at once: more than an engine's slots, less than its queue."""
 T = TypeVar("T")
+log = logging.getLogger("ratchet.fleet")
 
 
 class EngineCrashed(Unavailable):
@@ -78,11 +84,11 @@ class Engine:
 
     def load(self) -> None:
         """Load; Unavailable with Triton's reason when it fails. A no-op in Triton when nothing changed on disk."""
-        self._call(lambda client: client.load_model(self.name), seconds=LOAD_SECONDS)
+        self._order(lambda client: client.load_model(self.name, client_timeout=LOAD_SECONDS))
 
     def unload(self) -> None:
         """Unload and wait until it is gone."""
-        self._call(lambda client: client.unload_model(self.name))
+        self._order(lambda client: client.unload_model(self.name, client_timeout=triton.SECONDS + 5.0))
         deadline = time.monotonic() + 30
         while self.ready():
             if time.monotonic() > deadline:
@@ -128,15 +134,29 @@ class Engine:
                 raise each
         return [each for each in found if isinstance(each, Generated)]
 
-    def _call(self, use: Callable[[Any], T], seconds: float = triton.SECONDS + 5.0) -> T:
+    def _call(self, use: Callable[[Any], T]) -> T:
         from tritonclient.http import InferenceServerClient
 
         where = address(self.settings, self.instance)
-        client = InferenceServerClient(where.http, connection_timeout=5, network_timeout=seconds)
+        client = InferenceServerClient(where.http, connection_timeout=5, network_timeout=triton.SECONDS + 5.0)
         try:
             return use(client)
         except Exception as error:
             raise translate(error, where.http) from error
+        finally:
+            client.close()
+
+    def _order(self, use: Callable[[Any], None]) -> None:
+        """Over gRPC: while Triton loads a model that it was asked for over HTTP, the open connections of its HTTP server wait, all of
+        them (measured on 2.51), and with them every answer of every other engine."""
+        from tritonclient.grpc import InferenceServerClient
+
+        where = address(self.settings, self.instance)
+        client = InferenceServerClient(where.grpc)
+        try:
+            use(client)
+        except Exception as error:
+            raise translate(error, where.grpc) from error
         finally:
             client.close()
 
@@ -150,7 +170,7 @@ class Server:
         self.settings, self.instance = settings, instance
         self.where = address(settings, instance)
         self._locks: dict[str, asyncio.Lock] = {}
-        self._flying: dict[str, dict[asyncio.Timeout, RatchetError | None]] = {}
+        self._flying: dict[str, set[_Flight]] = {}
         self._watching: dict[str, asyncio.Task[None]] = {}
 
     @cached_property
@@ -211,8 +231,12 @@ class Server:
     async def generate(self, engine: str, ask: Ask) -> Generated:
         """The whole answer. BadInput: the prompt is too long; EngineCrashed; Unavailable: down, busy, hung or too slow; RatchetError: the
         adapter cannot be used."""
-        async with self._watched(engine):
-            return await self._generate(engine, ask)
+        flight = _Flight(self, engine)
+        try:
+            async with flight:
+                return await self._generate(engine, ask)
+        finally:
+            flight.over()
 
     async def stream(self, engine: str, ask: Ask) -> AsyncIterator[str | Generated]:
         """Pieces of text as they are written, then the whole answer. Closing the generator cancels the work in Triton. Errors as
@@ -221,16 +245,16 @@ class Server:
         async def requests() -> AsyncIterator[dict[str, Any]]:
             yield {"model_name": engine, "inputs": _tensors({**_fields(ask), "STREAM": True})}
 
-        limit = self._limit(engine)
         answers: Any = None
+        flight = _Flight(self, engine)
         try:
             answers = self._grpc.stream_infer(requests(), headers=telemetry.outgoing() or None)
             while True:
                 # Around each wait, not around the yields: a timeout must not run in its caller's code.
-                async with self._watched(engine, limit):
+                async with flight:
                     result, error = await anext(answers)
-                if error is not None:
-                    raise error
+                    if error is not None:
+                        raise error
                 text = result.as_numpy("TEXT").reshape(-1)[0].decode("utf-8", "replace")
                 if not result.as_numpy("FINAL").reshape(-1)[0]:
                     yield text
@@ -243,6 +267,7 @@ class Server:
         except Exception as error:
             raise translate(error, self.where.grpc) from error
         finally:
+            flight.over()
             if answers is not None:
                 answers.cancel()
 
@@ -270,37 +295,46 @@ class Server:
             raise Unavailable("Triton's answer cannot be read", where=self.where.http, todo="see the log of Triton") from error
         raise from_message(message, self.where.http)
 
-    def _limit(self, engine: str) -> float:
-        """When a request that begins now is over at the latest, on the loop's clock."""
-        return asyncio.get_running_loop().time() + 2 * triton.seconds_of(self.settings, engine) + 5.0
+    def _begun(self, flight: _Flight) -> None:
+        self._flying.setdefault(flight.engine, set()).add(flight)
+        if flight.engine not in self._watching or self._watching[flight.engine].done():
+            self._watching[flight.engine] = asyncio.create_task(self._look(flight.engine))
 
-    def _watched(self, engine: str, limit: float | None = None) -> _Watched:
-        return _Watched(self, engine, self._limit(engine) if limit is None else limit)
-
-    def _watch(self, engine: str) -> None:
-        if engine not in self._watching or self._watching[engine].done():
-            self._watching[engine] = asyncio.create_task(self._look(engine))
+    def _crashed(self, engine: str, fault: EngineCrashed) -> None:
+        """Nothing that was begun is answered any more, and soon somebody loads the engine anew: ended now, or never found again."""
+        for flight in list(self._flying.get(engine, ())):
+            flight.end(fault)
 
     async def _look(self, engine: str) -> None:
         """While requests are under way: whether server and engine still live. Those that wait in vain are ended."""
+        missed = 0
         while True:
             known = set(self._flying.get(engine, ()))
             await asyncio.sleep(LOOK_SECONDS)
             if not self._flying.get(engine):
                 return
-            old = known & set(self._flying[engine])
+            old = known & self._flying[engine]
             if not old:
                 continue
-            fault = await self._fault(engine)
-            # Only what was under way before the look: what came since may have met an engine that was mended meanwhile.
-            for one in old & set(self._flying.get(engine, ())) if fault is not None else ():
-                self._flying[engine][one] = fault
-                one.reschedule(asyncio.get_running_loop().time())
+            try:
+                fault, missed = await self._fault(engine), 0
+            except TimeoutError as error:
+                missed += 1
+                log.warning("%s does not say whether it lives (%d in a row)", self.where.http, missed)
+                fault = translate(error, self.where.http) if missed >= LIVE_MISSES else None
+            if isinstance(fault, EngineCrashed):
+                self._crashed(engine, fault)
+            elif fault is not None:
+                for flight in old & self._flying[engine]:
+                    flight.end(fault)
 
     async def _fault(self, engine: str) -> RatchetError | None:
+        """What is wrong. TimeoutError: the server does not say whether it lives."""
         try:
             async with asyncio.timeout(LIVE_SECONDS), self._http.get("/v2/health/live") as response:
                 await response.read()
+        except TimeoutError:
+            raise
         except Exception as error:
             return translate(error, self.where.http)
         try:
@@ -309,33 +343,55 @@ class Server:
                 await self._generate(engine, Ask("", max_tokens=0))
         except EngineCrashed as error:
             return error
+        except Unavailable as error:
+            # Engines are unloaded only to mend them: another process found the crash, and what ours had begun is as lost.
+            return EngineCrashed("the engine is being loaded anew", where=self.where.http) if UNKNOWN in error.what else None
         except Exception:
             return None
         return None
 
 
-class _Watched:
-    """A deadline, within which the watcher may end a request for another reason. As a class: cheaper than a generator in the hot path."""
+class _Flight:
+    """A request under way, from its first byte to `over`: a deadline around each of its waits, within which it may be ended for another
+    reason. As a class: cheaper than a generator in the hot path."""
 
-    __slots__ = ("engine", "server", "timeout")
+    __slots__ = ("engine", "fault", "limit", "server", "timeout")
 
-    def __init__(self, server: Server, engine: str, limit: float) -> None:
+    def __init__(self, server: Server, engine: str) -> None:
         self.server, self.engine = server, engine
-        self.timeout = asyncio.timeout_at(limit)
+        self.limit = asyncio.get_running_loop().time() + 2 * triton.seconds_of(server.settings, engine) + 5.0
+        self.fault: RatchetError | None = None
+        self.timeout: asyncio.Timeout | None = None
+        server._begun(self)
+
+    def over(self) -> None:
+        """It is answered, or given up."""
+        self.server._flying[self.engine].discard(self)
+
+    def end(self, fault: RatchetError) -> None:
+        """Its wait, or the next one, raises `fault`."""
+        self.fault = fault
+        if self.timeout is not None:
+            self.timeout.reschedule(asyncio.get_running_loop().time())
 
     async def __aenter__(self) -> None:
+        if self.fault is not None:
+            raise self.fault
+        self.timeout = asyncio.timeout_at(self.limit)
         await self.timeout.__aenter__()
-        self.server._flying.setdefault(self.engine, {})[self.timeout] = None
-        self.server._watch(self.engine)
 
     async def __aexit__(self, kind: Any, error: Any, trace: Any) -> None:
-        fault = self.server._flying[self.engine].pop(self.timeout)
+        timeout, self.timeout = self.timeout, None
         try:
-            await self.timeout.__aexit__(kind, error, trace)
+            if timeout is not None:
+                await timeout.__aexit__(kind, error, trace)
         except TimeoutError as late:
-            raise fault or translate(late, self.server.where.http) from late
-        if error is not None and isinstance(error, Exception) and not isinstance(error, StopAsyncIteration):
-            raise translate(error, self.server.where.http) from error
+            raise self.fault or translate(late, self.server.where.http) from late
+        if isinstance(error, Exception) and not isinstance(error, StopAsyncIteration):
+            found = translate(error, self.server.where.http)
+            if isinstance(found, EngineCrashed):
+                self.server._crashed(self.engine, found)
+            raise found from error
 
 
 def address(settings: Settings, instance: TritonInstance | None = None) -> TritonInstance:

@@ -310,7 +310,7 @@ class Fleet:
         state = place.broken.get(engine)
         if state == "crashed":
             self._mender.begin(place, engine)
-        elif state is None and now - place.heard.setdefault(engine, now) >= IDLE_SECONDS:
+        elif state is None and engine not in place.loading and now - place.heard.setdefault(engine, now) >= IDLE_SECONDS:
             place.heard[engine] = now  # the next probe is due so long after this one began
             self._begin_try(place, engine)
 
@@ -344,6 +344,7 @@ class Fleet:
             place.answered(engine)
 
     async def _load(self, place: Place, engine: str) -> RatchetError | None:
+        place.loading.add(engine)
         try:
             await place.server.ensure_loaded(engine)
         except RatchetError as error:
@@ -354,6 +355,9 @@ class Fleet:
             else:
                 place.broken.setdefault(engine, "not loaded")
             return error
+        finally:
+            place.loading.discard(engine)
+            place.heard[engine] = time.monotonic()  # idle from now on
         if place.broken.get(engine) == "not loaded":
             del place.broken[engine]
         return None

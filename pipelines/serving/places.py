@@ -35,6 +35,8 @@ class Place:
     """Engine -> when it last answered."""
     broken: dict[str, str] = field(default_factory=dict)
     """Engine -> what is wrong with it here: `crashed` until it is mended, `not loaded` until it is."""
+    loading: set[str] = field(default_factory=set)
+    """Engines that are not tried: they are on their way, which may take minutes."""
 
     @property
     def suspect(self) -> bool:

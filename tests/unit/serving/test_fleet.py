@@ -35,6 +35,7 @@ class Instance:
         self.request_fault: RatchetError | None = None
         """Of requests only: probes go well."""
         self.load_fault: RatchetError | None = None
+        self.load_seconds = 0.0
         self.mend_fault: RatchetError | None = None
         self.hangs = False
         self.after = 0
@@ -72,6 +73,7 @@ class Instance:
 
     async def ensure_loaded(self, engine: str) -> None:
         self.calls["load"] += 1
+        await asyncio.sleep(self.load_seconds)
         if self.load_fault is not None:
             raise self.load_fault
         if self.fault is not None and not isinstance(self.fault, EngineCrashed):
@@ -280,6 +282,15 @@ async def test_a_hung_instance_is_found_while_it_is_idle(settings: Settings) -> 
         of(fleet.places[1]).hangs = True
         await until(lambda: fleet.places[1].out_until)
         assert [bool(place.out_until) for place in fleet.places] == [False, True, False]
+
+
+async def test_an_engine_that_takes_its_time_to_load_puts_no_instance_out(settings: Settings) -> None:
+    async with supervised(made(settings)) as fleet:
+        for place in fleet.places:
+            of(place).load_seconds = 6 * module.IDLE_SECONDS
+        await fleet.ensure_loaded("e")
+        assert not any(of(place).calls["probe"] for place in fleet.places), "it is not tried before it can answer"
+        await until(lambda: all(of(place).calls["probe"] for place in fleet.places))
 
 
 async def test_an_instance_that_is_drained_ends_what_it_began_and_begins_nothing(settings: Settings) -> None:

@@ -32,6 +32,13 @@ from pipelines.state.database import migrate
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 services = pytest.mark.services
+SLEEPER = """import time
+class TritonPythonModel:
+    def initialize(self, args):
+        time.sleep(8)
+    def execute(self, requests):
+        return []
+"""
 
 
 def unused(tmp_path: Path) -> Settings:
@@ -213,6 +220,20 @@ class TestManyAtOnce:
         assert metric(site.settings, "nv_inference_queue_duration_us", slow) - waited > 50_000
         await server.close()
 
+    async def test_what_was_under_way_is_ended_where_another_process_loads_the_engine_anew(
+        self, slow: str, site: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(client, "LOOK_SECONDS", 0.02)
+        server = Server(site.settings)
+        await server.probe(slow)
+        await until(lambda: metric(site.settings, "ratchet_engine_running", slow) == 0)
+        task = asyncio.create_task(outcome(pieces(server, slow, Ask("a", max_tokens=480))))  # one slot stays free for the look
+        await until(lambda: metric(site.settings, "ratchet_engine_running", slow) == 1)
+        await asyncio.to_thread(Engine(site.settings, slow).mend)
+        assert isinstance(await task, EngineCrashed)
+        assert (await server.generate(slow, Ask("a", max_tokens=3))).tokens_out == 3
+        await server.close()
+
     async def test_a_crash_ends_what_was_under_way_at_once(self, slow: str, site: Any, triton_process: subprocess.Popen[bytes]) -> None:
         server = Server(site.settings)
         await server.probe(slow)
@@ -240,6 +261,23 @@ class TestManyAtOnce:
             os.kill(triton_process.pid, signal.SIGCONT)
         await until_true(server.ready)
         assert (await server.generate(slow, Ask("a", max_tokens=3))).tokens_out == 3
+        await server.close()
+
+    async def test_others_answer_while_an_engine_is_loaded(self, engine: Engine, slow: str, site: Any) -> None:
+        server, ask = Server(site.settings), Ask("a", max_tokens=3)
+        folder = triton.repository(site.settings) / "sleeper"
+        (folder / "1").mkdir(parents=True)
+        text = (triton.repository(site.settings) / slow / "config.pbtxt").read_text()
+        (folder / "config.pbtxt").write_text(text.replace(slow, folder.name))
+        (folder / "1" / "model.py").write_text(SLEEPER)
+        sleeper = Engine(site.settings, folder.name)
+        await asyncio.gather(*(server.probe(slow) for _ in range(4)))  # connections that stand open when the load begins
+        loading = asyncio.create_task(asyncio.to_thread(sleeper.load))
+        await asyncio.sleep(1)
+        found = await asyncio.gather(*(server.generate(slow, ask) for _ in range(2)), pieces(server, slow, ask))
+        assert len(found) == 3 and not loading.done()
+        await loading
+        await asyncio.to_thread(sleeper.unload)
         await server.close()
 
     async def test_a_mend_leaves_the_adapters_answering(self, engine: Engine, site: Any) -> None:
