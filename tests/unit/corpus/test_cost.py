@@ -12,6 +12,8 @@ from pipelines.config import DomainConfig, Settings
 from pipelines.corpus import places, table, warehouse
 from pipelines.corpus.documents import Document, as_of, digest, document, lanes, shifted, state_of
 
+pytestmark = pytest.mark.slow
+
 
 def doc(number: int, text: str = "a text", day: str = "2011-01-01") -> Document:
     return document(key=f"k{number:05}", title="", text=f"{text} {number}", valid_from=day, arrival_id="a")

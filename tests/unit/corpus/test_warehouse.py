@@ -13,6 +13,8 @@ from pipelines.corpus.documents import FOREVER, Document, as_of, document
 from pipelines.corpus.table import open_table
 from pipelines.errors import ArrivalRefused, Conflict, NotFound
 
+pytestmark = pytest.mark.slow
+
 
 def doc(key: str, text: str, day: str, source: str = "", *, arrival: str = "a", withdrawn: bool = False) -> Document:
     return document(key=key, title="", text=text, valid_from=day, arrival_id=arrival, source=source, withdrawn=withdrawn)

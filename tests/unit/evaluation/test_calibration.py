@@ -19,6 +19,8 @@ from pipelines.evaluation.calibration import Rated, _auc, _ranks, _spearman, cal
 from pipelines.evaluation.judge import may_vote
 from pipelines.gate_config import Judge
 
+pytestmark = pytest.mark.slow
+
 PASSAGE = "A lessor must retain payment ledgers for 30 months. The threshold is $53,500."
 
 

@@ -218,15 +218,15 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, OSError], None]:
 def test_an_object_that_may_not_be_read_is_skipped_and_tried_again(
     inbox: Path, tmp_path: Path, gather: Callable[..., Gathered], failing: Callable[[str, OSError], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put(inbox / "a.txt", "one")
+    put(inbox / "one.txt", "one")
     put(inbox / "b.txt", "two")
-    failing("a.txt", PermissionError(errno.EACCES, "denied"))
+    failing("one.txt", PermissionError(errno.EACCES, "denied"))
     found = gather()
     assert taken(found) == {"b.txt": "two"} and [one.reason for one in found.skipped] == ["may not be read"]
     assert [path.name for path in (tmp_path / "pull0").iterdir()] == ["b.txt"], "nothing of it is left"
-    assert found.note == "" and "a.txt" not in repr(found.skipped)
+    assert found.note == "" and "one.txt" not in repr(found.skipped)
     monkeypatch.undo()
-    assert taken(gather(found.watermark)) == {"a.txt": "one"}
+    assert taken(gather(found.watermark)) == {"one.txt": "one"}
 
 
 def test_a_prefix_that_fails_half_way_keeps_what_was_gathered(

@@ -16,6 +16,8 @@ from pipelines.errors import Unavailable
 from pipelines.intake import extract, formats, landing, reader
 from pipelines.intake.records import RawRecord, Refusal
 
+pytestmark = pytest.mark.slow
+
 
 def _sources(**values: Any) -> Sources:
     return Sources.model_validate({"formats": get_args(Format), **values})

@@ -21,6 +21,8 @@ from pipelines.retrieval.spans import occurs
 from pipelines.samples import regulatory
 from pipelines.samples.write import DELIVERIES, break_seal, write
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -16,6 +16,8 @@ from free_ports import free_port
 
 from pipelines.serving.http_limits import LimitedProtocol
 
+pytestmark = pytest.mark.slow
+
 counted: Counter[str] = Counter()
 HEAD = b"POST / HTTP/1.1\r\nhost: x\r\n"
 

@@ -32,6 +32,8 @@ from pipelines.state.database import reading
 from pipelines.state.models import AuditEvent
 from pipelines.steps import ingest
 
+pytestmark = pytest.mark.slow
+
 Call = Callable[..., httpx.Response]
 
 

@@ -20,6 +20,8 @@ from pipelines.errors import BadInput, Unavailable
 from pipelines.site import preflight, site
 from pipelines.site.services import Service
 
+pytestmark = pytest.mark.slow
+
 SLEEP = "import time; time.sleep(120)"
 PARENT = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {SLEEP!r}])"
 

@@ -17,6 +17,8 @@ from pipelines.state.database import reading, transaction
 from pipelines.state.models import Approval, Arrival, Candidate, DatasetVersion, GateReport, Plan, now
 from pipelines.steps import approval, approval_body
 
+pytestmark = pytest.mark.slow
+
 DOMAIN = "regulatory"
 AT = "2026-01-02T03:04:05+00:00"
 POLICY = {"auto_approve": {"max_changed_share": 0.02, "max_loss": 0.02}}

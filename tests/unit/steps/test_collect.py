@@ -30,6 +30,8 @@ from pipelines.state.database import reading, transaction
 from pipelines.state.models import Arrival, AuditEvent, Watermark
 from pipelines.steps import collect, ingest
 
+pytestmark = pytest.mark.slow
+
 OLD = datetime(2024, 3, 1, 12, tzinfo=UTC).timestamp()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from laws import deliver, held, notice, regulation, work
 
 from pipelines.config import Settings
@@ -13,6 +14,8 @@ from pipelines.governance import audit
 from pipelines.intake import landing
 from pipelines.registry import views
 from pipelines.state.database import reading
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_notice_whose_base_has_not_come_is_held_and_resolves_by_itself(settings: Settings, tmp_path: Path) -> None:

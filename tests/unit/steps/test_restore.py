@@ -19,6 +19,8 @@ from pipelines.state.models import DatasetVersion
 from pipelines.steps import plan, publish
 from pipelines.steps import restore as restoring
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def amended(settings: Settings, tmp_path: Path) -> Path:

@@ -22,6 +22,8 @@ from pipelines.writing import write_json
 
 from .conftest import MakeJob
 
+pytestmark = pytest.mark.slow
+
 RECIPES: dict[str, dict[str, Any]] = {
     "lora, dropout, pieces, epochs": {"accumulate": 2, "steps": None, "epochs": 2.5},
     "dora, cosine": {"method": "dora", "schedule": "cosine", "weight_decay": 0.1},

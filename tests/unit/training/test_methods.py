@@ -15,6 +15,8 @@ from pipelines.training.training_set import TENSORS
 
 from .conftest import MakeJob
 
+pytestmark = pytest.mark.slow
+
 SHAPE = {
     "vocab_size": 400, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
     "num_key_value_heads": 1, "max_position_embeddings": 256, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0,

@@ -27,6 +27,8 @@ from pipelines.serving.access import jwks as jwks_module
 from pipelines.serving.keys import Key
 from pipelines.serving.shapes import NoKey
 
+pytestmark = pytest.mark.slow
+
 
 async def let_in(access: Access, token: str) -> Key:
     return await access.authenticate(f"Bearer {token}", "203.0.113.7")

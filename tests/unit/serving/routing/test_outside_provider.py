@@ -17,6 +17,8 @@ from pipelines.serving_config import Provider, Routing
 from pipelines.state.database import reading
 from pipelines.state.models import AuditEvent
 
+pytestmark = pytest.mark.slow
+
 PROMPT = "[1] The fee is $55.\nQuestion: How high is the fee?\nAnswer:"
 GOOD = completion("$55 [1]", [-0.1, -0.3])
 
