@@ -10,7 +10,7 @@ from pipelines.errors import Unavailable
 from pipelines.retrieval.index import Passage
 from pipelines.serving.answer import Parts
 from pipelines.serving.cells import Cell
-from pipelines.serving.client import EngineCrashed, Generated
+from pipelines.serving.exchange import EngineCrashed, Generated
 from pipelines.training.prompt import Prompt
 
 

@@ -17,7 +17,7 @@ from pipelines.retrieval.spans import flatten, occurs, years
 
 if TYPE_CHECKING:
     from pipelines.retrieval.index import Index, Passage
-    from pipelines.serving.client import Ask, Generated
+    from pipelines.serving.exchange import Ask, Generated
     from pipelines.state.models import Artifact, Candidate
     from pipelines.training.prompt import Prompt
 
@@ -52,7 +52,7 @@ class Parts:
 
     def ask(self, prompt: str, max_tokens: int | None = None) -> Ask:
         """What the engine is asked."""
-        from pipelines.serving.client import Ask
+        from pipelines.serving.exchange import Ask
 
         return Ask(prompt, self.adapter, max_tokens or self.max_tokens, self.chat, self.adapter_sha256)
 

@@ -12,13 +12,13 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
 from pipelines.config import Settings, TritonInstance
-from pipelines.errors import BadInput, RatchetError, Unavailable
+from pipelines.errors import RatchetError, Unavailable
 from pipelines.serving import telemetry, triton
+from pipelines.serving.exchange import Ask, EngineCrashed, Generated, address, fields, from_message, tensors, translate
 
 PROBE = "[1] The office opens at 9.\nQuestion: When does the office open?\nAnswer:"
 LOAD_SECONDS = 300.0
@@ -33,34 +33,6 @@ TOGETHER = 64
 """Requests that a step sends at once: more than an engine's slots, less than its queue."""
 T = TypeVar("T")
 log = logging.getLogger("ratchet.fleet")
-
-
-class EngineCrashed(Unavailable):
-    """The engine's process is gone while Triton still calls it ready; `mend` brings it back."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """One prompt. `chat`: as a turn of the base's chat template. `adapter_sha256`: `manifest.sha256_folder` of the adapter as it was
-    registered; empty: its files are not compared."""
-
-    prompt: str
-    adapter: str = ""
-    max_tokens: int = 48
-    chat: bool = False
-    adapter_sha256: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Generated:
-    """What the engine continued a prompt with. `confidence` is exp of the mean log-probability of its tokens, in [0, 1]; `min_logprob`
-    the least sure token's, at most 0."""
-
-    text: str
-    tokens_in: int
-    tokens_out: int
-    confidence: float
-    min_logprob: float = 0.0
 
 
 class Engine:
@@ -137,28 +109,25 @@ class Engine:
     def _call(self, use: Callable[[Any], T]) -> T:
         from tritonclient.http import InferenceServerClient
 
-        where = address(self.settings, self.instance)
-        client = InferenceServerClient(where.http, connection_timeout=5, network_timeout=triton.SECONDS + 5.0)
-        try:
-            return use(client)
-        except Exception as error:
-            raise translate(error, where.http) from error
-        finally:
-            client.close()
+        where = address(self.settings, self.instance).http
+        return _used(InferenceServerClient(where, connection_timeout=5, network_timeout=triton.SECONDS + 5.0), where, use)
 
     def _order(self, use: Callable[[Any], None]) -> None:
         """Over gRPC: while Triton loads a model that it was asked for over HTTP, the open connections of its HTTP server wait, all of
         them (measured on 2.51), and with them every answer of every other engine."""
         from tritonclient.grpc import InferenceServerClient
 
-        where = address(self.settings, self.instance)
-        client = InferenceServerClient(where.grpc)
-        try:
-            use(client)
-        except Exception as error:
-            raise translate(error, where.grpc) from error
-        finally:
-            client.close()
+        where = address(self.settings, self.instance).grpc
+        _used(InferenceServerClient(where), where, use)
+
+
+def _used(client: Any, where: str, use: Callable[[Any], T]) -> T:
+    try:
+        return use(client)
+    except Exception as error:
+        raise translate(error, where) from error
+    finally:
+        client.close()
 
 
 class Server:
@@ -243,7 +212,7 @@ class Server:
         `generate`; they may come after pieces did."""
 
         async def requests() -> AsyncIterator[dict[str, Any]]:
-            yield {"model_name": engine, "inputs": _tensors({**_fields(ask), "STREAM": True})}
+            yield {"model_name": engine, "inputs": tensors({**fields(ask), "STREAM": True})}
 
         answers: Any = None
         flight = _Flight(self, engine)
@@ -276,7 +245,7 @@ class Server:
 
         async with self._http.post(
             f"/v2/models/{engine}/generate",
-            data=orjson.dumps(_fields(ask)),
+            data=orjson.dumps(fields(ask)),
             headers={"Content-Type": "application/json", **telemetry.outgoing()},
         ) as response:
             raw = await response.read()
@@ -394,13 +363,6 @@ class _Flight:
             raise found from error
 
 
-def address(settings: Settings, instance: TritonInstance | None = None) -> TritonInstance:
-    """The instance, or this site's own."""
-    if instance is not None:
-        return instance
-    return TritonInstance(http=settings.url("triton_http").removeprefix("http://"), grpc=settings.url("triton_grpc"))
-
-
 def wait_ready(settings: Settings, seconds: float = 20.0, alive: Callable[[], bool] = lambda: True) -> None:
     """Wait until the server answers. `alive` tells whether our process still runs: with its ports taken it exits, and an older server
     on them would answer in its place. Unavailable when it does not come up."""
@@ -417,63 +379,3 @@ def wait_ready(settings: Settings, seconds: float = 20.0, alive: Callable[[], bo
         finally:
             client.close()
     raise Unavailable("Triton did not come up", where=settings.url("triton_http"), todo=f"read {settings.logs / 'triton.log'}")
-
-
-def translate(error: Exception, where: str) -> RatchetError:
-    """What went wrong in our words. Never quotes a prompt: the engine's messages do not hold one."""
-    from tritonclient.utils import InferenceServerException
-
-    if isinstance(error, RatchetError):
-        return error
-    if isinstance(error, InferenceServerException) and error.message():
-        return from_message(str(error.message()), where)
-    kind = "is too slow" if isinstance(error, TimeoutError) else "does not answer"
-    return Unavailable(f"Triton {kind}", where=where, todo="see `ratchet status` and the log of Triton")
-
-
-def from_message(said: str, where: str) -> RatchetError:
-    """The error that a message of Triton or of the engine stands for."""
-    message = " ".join(said.split())
-    if "is not healthy" in message or "Stub process" in message:
-        return EngineCrashed("the engine's process is gone", where=where, todo="unload and load it")
-    kinds: tuple[tuple[str, type[RatchetError]], ...] = (
-        ("prompt: ", BadInput), ("adapter: ", RatchetError), ("timeout: ", Unavailable), ("engine: ", Unavailable),
-        ("cancelled: ", Unavailable),
-    )  # fmt: skip
-    for kind, make in kinds:
-        if kind in message:
-            return make(message.split(kind, 1)[1].rstrip("'\""), where="the engine")
-    if "maximum queue size" in message.lower() or "request timeout expired" in message.lower():
-        return Unavailable("the engine is busy: too many requests wait", where=where, todo="ask again later")
-    if "connect" in message.lower() or "refused" in message.lower():
-        return Unavailable("Triton does not answer", where=where, todo="see `ratchet status` and the log of Triton")
-    return Unavailable(f"Triton said: {message[:300]}", where=where, todo="see the log of Triton")
-
-
-def _fields(ask: Ask) -> dict[str, Any]:
-    """Inputs by name. CHAT and ADAPTER_SHA256 go only where they say something."""
-    fields: dict[str, Any] = {"PROMPT": ask.prompt, "ADAPTER": ask.adapter, "MAX_TOKENS": ask.max_tokens}
-    if ask.chat:
-        fields["CHAT"] = True
-    if ask.adapter_sha256:
-        fields["ADAPTER_SHA256"] = ask.adapter_sha256
-    return fields
-
-
-def _tensors(fields: dict[str, Any]) -> list[Any]:
-    """Each as a tensor [1, 1]."""
-    import numpy
-    from tritonclient.grpc import InferInput
-
-    tensors = []
-    for name, value in fields.items():
-        if isinstance(value, bool):
-            datatype, column = "BOOL", numpy.array([[value]])
-        elif isinstance(value, int):
-            datatype, column = "INT32", numpy.array([[value]], dtype=numpy.int32)
-        else:
-            datatype, column = "BYTES", numpy.array([[value.encode()]], dtype=numpy.object_)
-        one = InferInput(name, [1, 1], datatype)
-        one.set_data_from_numpy(column)
-        tensors.append(one)
-    return tensors

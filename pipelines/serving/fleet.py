@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any
 from pipelines.config import Settings, TritonInstance
 from pipelines.errors import RatchetError, Unavailable
 from pipelines.serving import places, telemetry
-from pipelines.serving.client import Ask, EngineCrashed, Generated, Server
+from pipelines.serving.client import Server
+from pipelines.serving.exchange import Ask, EngineCrashed, Generated
 from pipelines.serving.mending import Mender, begin
 from pipelines.serving.places import Place, drain_file
 

@@ -17,7 +17,7 @@ from typing import Protocol
 from pipelines.config import Settings
 from pipelines.errors import RatchetError, Unavailable
 from pipelines.manifest import sha256
-from pipelines.serving.client import EngineCrashed, Generated
+from pipelines.serving.exchange import EngineCrashed, Generated
 
 BATCH = 48
 """Prompts that are asked for at once: more than an engine's slots, so that none of them stands empty."""

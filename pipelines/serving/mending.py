@@ -14,7 +14,8 @@ from pipelines import locks
 from pipelines.config import Settings
 from pipelines.errors import RatchetError
 from pipelines.serving import places
-from pipelines.serving.client import EngineCrashed, Server
+from pipelines.serving.client import Server
+from pipelines.serving.exchange import EngineCrashed
 from pipelines.serving.places import Place
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from pipelines.serving.answer import Answer, LookUp, Parts, conclude, withheld
 from pipelines.serving.cache import outcomes
 from pipelines.serving.cache.answers import AnswerCache
 from pipelines.serving.cache.key import CacheKey
-from pipelines.serving.client import Generated
+from pipelines.serving.exchange import Generated
 from pipelines.serving.fleet import Fleet
 from pipelines.serving.guards import inbound, outbound
 from pipelines.serving.guards.verdict import Verdict, refused

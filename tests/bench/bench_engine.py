@@ -196,6 +196,7 @@ def through_triton(arguments: argparse.Namespace) -> dict[str, float]:
     from pipelines.config import Ports, Settings
     from pipelines.serving import client, triton
     from pipelines.serving.engine.base import Base
+    from pipelines.serving.exchange import Ask
 
     tokens, texts = arguments.tokens, prompts(arguments.requests)
     with tempfile.TemporaryDirectory() as scratch:
@@ -216,7 +217,7 @@ def through_triton(arguments: argparse.Namespace) -> dict[str, float]:
 
                 async def one(text: str) -> int:
                     async with slots:
-                        return (await server.generate(name, client.Ask(text, max_tokens=tokens))).tokens_out
+                        return (await server.generate(name, Ask(text, max_tokens=tokens))).tokens_out
 
                 await server.probe(name)
                 began = time.perf_counter()

@@ -16,7 +16,7 @@ from typing import Literal
 from pipelines.errors import BadInput, RatchetError, Unavailable
 from pipelines.retrieval.spans import years
 from pipelines.serving.answer import LookUp, Parts, conclude
-from pipelines.serving.client import Ask, Generated
+from pipelines.serving.exchange import Ask, Generated
 from pipelines.serving.routing.small import Small
 from pipelines.serving_config import Routing
 

@@ -12,7 +12,7 @@ from pipelines.evaluation.cases import Asked
 from pipelines.serving.answer import LookUp, Parts
 from pipelines.serving.asking import Replies, Reply
 from pipelines.serving.cells import Cell
-from pipelines.serving.client import Generated
+from pipelines.serving.exchange import Generated
 from pipelines.serving.routing.cascade import holds, stands, up_at_once
 from pipelines.serving.routing.small import Small
 from pipelines.serving_config import Routing

@@ -22,7 +22,7 @@ from pipelines.config import DomainConfig, Settings
 from pipelines.errors import ConfigError, MaskingFailed, NotAllowed, RatchetError, Unavailable
 from pipelines.evaluation.judge_calls import local
 from pipelines.masking import direct
-from pipelines.serving.client import Generated
+from pipelines.serving.exchange import Generated
 from pipelines.serving_config import Provider, Routing
 from pipelines.training.prompt import NOT_STATED
 

@@ -10,7 +10,7 @@ from pipelines.config import Settings
 from pipelines.retrieval.index import Passage
 from pipelines.retrieval.spans import occurs, years
 from pipelines.serving.answer import Parts, answer
-from pipelines.serving.client import Generated
+from pipelines.serving.exchange import Generated
 from pipelines.training.prompt import Prompt
 
 PASSAGES = [

@@ -16,7 +16,7 @@ from pipelines.config import Settings, TritonInstance
 from pipelines.errors import BadInput, RatchetError, Unavailable
 from pipelines.serving import fleet as module
 from pipelines.serving import mending, places
-from pipelines.serving.client import Ask, EngineCrashed, Generated
+from pipelines.serving.exchange import Ask, EngineCrashed, Generated
 from pipelines.serving.fleet import Fleet, Place, drain_file
 from pipelines.serving.metrics import Metrics
 from pipelines.state.database import migrate, reading

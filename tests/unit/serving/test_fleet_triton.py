@@ -20,7 +20,7 @@ from pipelines.config import Settings, TritonInstance
 from pipelines.errors import RatchetError
 from pipelines.manifest import sha256_folder
 from pipelines.serving import client, triton
-from pipelines.serving.client import Ask, Generated
+from pipelines.serving.exchange import Ask, Generated
 from pipelines.serving.fleet import Fleet, drain_file
 from pipelines.serving.metrics import Metrics
 from pipelines.state.database import reading

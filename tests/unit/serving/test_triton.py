@@ -26,7 +26,8 @@ from pipelines.errors import BadInput, ConfigError, NotFound, RatchetError, Unav
 from pipelines.manifest import sha256_folder
 from pipelines.registry.parts import engine_name
 from pipelines.serving import client, environment, triton
-from pipelines.serving.client import Ask, Engine, EngineCrashed, Generated, Server
+from pipelines.serving.client import Engine, Server
+from pipelines.serving.exchange import Ask, EngineCrashed, Generated
 from pipelines.serving_config import VLLM, EngineSettings
 from pipelines.state.database import migrate
 
@@ -263,6 +264,20 @@ class TestManyAtOnce:
         assert (await server.generate(slow, Ask("a", max_tokens=3))).tokens_out == 3
         await server.close()
 
+    async def test_a_server_that_is_silent_for_a_moment_is_not_hung(
+        self, slow: str, site: Any, triton_process: subprocess.Popen[bytes]
+    ) -> None:
+        server = Server(site.settings)
+        await server.probe(slow)
+        os.kill(triton_process.pid, signal.SIGSTOP)
+        try:
+            task = asyncio.create_task(server.generate(slow, Ask("a", max_tokens=3)))
+            await asyncio.sleep(client.LOOK_SECONDS + client.LIVE_SECONDS + 1.0)  # beyond the first look, not the second
+        finally:
+            os.kill(triton_process.pid, signal.SIGCONT)
+        assert (await task).tokens_out == 3
+        await server.close()
+
     async def test_others_answer_while_an_engine_is_loaded(self, engine: Engine, slow: str, site: Any) -> None:
         server, ask = Server(site.settings), Ask("a", max_tokens=3)
         folder = triton.repository(site.settings) / "sleeper"
@@ -292,6 +307,30 @@ async def until_true(ask: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(20):
         while not await ask():
             await asyncio.sleep(0.05)
+
+
+async def test_one_request_that_meets_a_crash_ends_all_that_were_begun_on_that_engine(tmp_path: Path) -> None:
+    server = Server(unused(tmp_path))
+    waiting, between, elsewhere, first = (client._Flight(server, name) for name in ("e", "e", "other", "e"))
+
+    async def wait(flight: Any) -> None:
+        async with flight:
+            await asyncio.sleep(60)
+
+    tasks = [asyncio.create_task(wait(flight)) for flight in (waiting, elsewhere)]
+    await asyncio.sleep(0)
+    with pytest.raises(EngineCrashed):
+        async with first:
+            raise EngineCrashed("gone")
+    with pytest.raises(EngineCrashed):
+        await tasks[0]
+    with pytest.raises(EngineCrashed):
+        await wait(between)  # a stream whose piece its caller had in hand
+    assert not tasks[1].done()
+    tasks[1].cancel()
+    for flight in (waiting, between, elsewhere, first):
+        flight.over()
+    await server.close()
 
 
 async def test_a_server_that_is_down_is_one_line(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from pipelines.errors import BadInput, RatchetError, Unavailable
 from pipelines.evaluation.cases import GOLDENS, Asked, Case
 from pipelines.serving import asking
 from pipelines.serving.answer import LookUp, Parts, shown
-from pipelines.serving.client import Ask, EngineCrashed, Generated
+from pipelines.serving.exchange import Ask, EngineCrashed, Generated
 from pipelines.serving.generations import Generations
 from pipelines.serving.routing import cascade, measured, small
 from pipelines.serving.routing.small import Small
