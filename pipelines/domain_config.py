@@ -15,7 +15,9 @@ from pydantic import Field, field_validator, model_validator
 
 from pipelines.compute_config import StepName
 from pipelines.examples_config import Examples
+from pipelines.feedback_config import Feedback as Feedback
 from pipelines.gate_config import Gate as Gate
+from pipelines.monitor_config import Monitors as Monitors
 from pipelines.plan_config import Budget, PlanPolicy
 from pipelines.project import PROJECT
 from pipelines.recipe_config import Recipe
@@ -251,6 +253,9 @@ class DomainConfig(Strict):
     rollout: Rollout = Rollout()
     # Not in dumps: what is frozen of it is in the candidate's policy.
     serving: Serving = Field(Serving(), exclude=True)
+    # Not in dumps: what is watched, and how complaints come in, changes nothing that is made.
+    monitors: Monitors = Field(Monitors(), exclude=True)
+    feedback: Feedback = Field(Feedback(), exclude=True)
     roles: Roles = Roles()
     # Not in dumps: where a step runs does not change what it yields.
     compute: dict[StepName, Name] = Field({}, exclude=True, description="step -> profile in configs/compute/; `local` for those not named")

@@ -11,10 +11,23 @@ from pipelines.config import PROJECT
 
 FOUNDATIONS = {
     "config", "source_config", "screen_config", "plan_config", "recipe_config", "examples_config", "compute_config", "domain_config",
-    "gate_config", "serving_config", "rollout_config",
+    "gate_config", "serving_config", "rollout_config", "monitor_config", "feedback_config",
     "project", "parsing", "strict", "errors", "locks", "manifest", "writing", "state", "governance",
 }  # fmt: skip
-CAPABILITIES = {"intake", "masking", "corpus", "retrieval", "training", "compute", "evaluation", "registry", "serving"}
+CAPABILITIES = {
+    "intake",
+    "masking",
+    "corpus",
+    "retrieval",
+    "training",
+    "compute",
+    "evaluation",
+    "registry",
+    "serving",
+    "traffic",
+    "monitoring",
+    "feedback",
+}
 ABOVE = {"steps", "site", "demo", "samples", "cli", "__main__"}
 
 

@@ -34,8 +34,8 @@ from pipelines.serving.keys import Key
 from pipelines.serving.metrics import CONTENT_TYPE, Metrics, share
 from pipelines.serving.pipeline import Pipeline
 from pipelines.serving.releases import Releases
-from pipelines.serving.traffic import TrafficLog
 from pipelines.serving_config import Guards
+from pipelines.traffic.log import TrafficLog
 
 BODY_BYTES = 256 * 1024
 QUICK_SECONDS = 0.2

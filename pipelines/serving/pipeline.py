@@ -32,7 +32,7 @@ from pipelines.serving.live_text import LiveText
 from pipelines.serving.metrics import Metrics
 from pipelines.serving.releases import Releases, Route
 from pipelines.serving.routing import cascade
-from pipelines.serving.traffic import TrafficLog
+from pipelines.traffic.log import TrafficLog
 
 GONE = 499
 """Status in the log of a request whose caller left: nginx' number, HTTP has none."""

@@ -452,6 +452,226 @@ class ApiKey(Base):
     revoked_at: Mapped[datetime | None]
 
 
+class Incident(Base):
+    """Something that is wrong with a domain's answers: what was seen, what changed last, who was told, what was done."""
+
+    __tablename__ = "incidents"
+    __table_args__ = (Index("incidents_by_time", "domain", "opened_at"),)
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    """`regulatory-i12`"""
+    domain: Mapped[str] = mapped_column(String(40))
+    number: Mapped[int]
+    title: Mapped[str] = mapped_column(Text)
+    severity: Mapped[str] = mapped_column(String(8))
+    """page | ticket | note"""
+    state: Mapped[str] = mapped_column(String(8), default="open", index=True)
+    """open | acked | closed"""
+    signals: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """By `rule/group`: what was seen, what was expected, since when, whether it is over. One that is open belongs to one incident only."""
+    cause: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """What changed last: release, prompt, index, traffic mix, provider, engine; with times, the likeliest first."""
+    timeline: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """`{"events": [{"at", "what", "by"}]}`, oldest first."""
+    runbook: Mapped[str] = mapped_column(String(120))
+    opened_at: Mapped[datetime] = mapped_column(default=now)
+    acked_by: Mapped[str | None] = mapped_column(String(120))
+    acked_at: Mapped[datetime | None]
+    closed_at: Mapped[datetime | None]
+    drill: Mapped[bool] = mapped_column(default=False)
+    """Planted on purpose."""
+
+
+class AlertDelivery(Base):
+    """One message to one address about one event of an incident. Unique: nobody is told the same twice."""
+
+    __tablename__ = "alert_deliveries"
+    __table_args__ = (
+        UniqueConstraint("incident_id", "event", "address", name="told_once"),
+        Index("deliveries_due", "state", "due_at"),
+    )
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    incident_id: Mapped[str] = mapped_column(ForeignKey("incidents.id"), index=True)
+    event: Mapped[str] = mapped_column(String(80))
+    """opened | escalated | repeated-<n> | closed ..."""
+    address: Mapped[str] = mapped_column(String(80))
+    """`<scheme>-<first 8 of the SHA-256 of the address>`: the address itself holds a secret."""
+    state: Mapped[str] = mapped_column(String(10), default="waiting")
+    """waiting | sent | failed | silenced"""
+    tries: Mapped[int] = mapped_column(default=0)
+    due_at: Mapped[datetime] = mapped_column(default=now)
+    sent_at: Mapped[datetime | None]
+    error: Mapped[str | None] = mapped_column(Text)
+
+
+class Silence(Base):
+    """Nobody is told of these signals until then. What is seen is still written down, and actions are still taken unless it says not."""
+
+    __tablename__ = "silences"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    domain: Mapped[str] = mapped_column(String(40), index=True)
+    rule: Mapped[str | None] = mapped_column(String(40))
+    """Empty: every rule of the domain."""
+    group: Mapped[str | None] = mapped_column(String(120))
+    actions_too: Mapped[bool] = mapped_column(default=False)
+    until: Mapped[datetime]
+    by: Mapped[str] = mapped_column(String(120))
+    why: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Restraint(Base):
+    """What the watcher, or a person, holds back for a while: gateways read it with the pointers, twice a second."""
+
+    __tablename__ = "restraints"
+    __table_args__ = (Index("restraints_in_force", "domain", "until"),)
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    domain: Mapped[str] = mapped_column(String(40))
+    kind: Mapped[str] = mapped_column(String(10))
+    """throttle | route_off"""
+    subject: Mapped[str] = mapped_column(String(80))
+    """A tenant, `*` for all of them; or a route: small, provider, semantic_cache."""
+    requests_per_minute: Mapped[int | None]
+    began_at: Mapped[datetime] = mapped_column(default=now)
+    until: Mapped[datetime]
+    lifted_at: Mapped[datetime | None]
+    by: Mapped[str] = mapped_column(String(120))
+    reason: Mapped[str] = mapped_column(Text)
+    incident_id: Mapped[str | None] = mapped_column(String(40))
+
+
+class MonitorMark(Base):
+    """What a watcher must know after a restart: how far it read, what its detectors had seen."""
+
+    __tablename__ = "monitor_marks"
+
+    domain: Mapped[str] = mapped_column(String(40), primary_key=True)
+    name: Mapped[str] = mapped_column(String(120), primary_key=True)
+    state: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
+
+
+class Observation(Base):
+    """One figure that was measured beside the traffic log: of a probe, a judge, a text, a drift. No text is in it."""
+
+    __tablename__ = "observations"
+    __table_args__ = (Index("observations_by_time", "domain", "measure", "at"),)
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    domain: Mapped[str] = mapped_column(String(40))
+    at: Mapped[datetime]
+    """Of the answer, or of the end of what was looked at."""
+    measure: Mapped[str] = mapped_column(String(40))
+    source: Mapped[str] = mapped_column(String(10))
+    """probe | judge | text | drift | drill"""
+    release: Mapped[str | None] = mapped_column(String(60))
+    request_id: Mapped[str | None] = mapped_column(String(64))
+    value: Mapped[float]
+    n: Mapped[int] = mapped_column(default=1)
+    """Answers that the value is the mean of."""
+    detail: Mapped[dict[str, Any]] = mapped_column(default=dict)
+
+
+class FeedbackRow(Base):
+    """What a caller said of an answer. One of a key for an answer: a later one replaces it."""
+
+    __tablename__ = "feedback"
+    __table_args__ = (
+        UniqueConstraint("domain", "request_id", "key", name="one_judgement_per_key"),
+        Index("feedback_by_key", "key", "at"),
+    )
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    """`fb-<16 random hex>`"""
+    domain: Mapped[str] = mapped_column(String(40), index=True)
+    request_id: Mapped[str] = mapped_column(String(64), index=True)
+    release: Mapped[str | None] = mapped_column(String(60))
+    key: Mapped[str] = mapped_column(String(120))
+    tenant: Mapped[str] = mapped_column(String(80))
+    rating: Mapped[int]
+    """1 up, -1 down, 0 neither."""
+    reason: Mapped[str | None] = mapped_column(String(40))
+    """wrong | outdated | incomplete | not_cited | unsafe | tone | other"""
+    sealed: Mapped[bytes | None] = mapped_column(LargeBinary)
+    """Masked correction and comment: see `traffic.sealed`."""
+    state: Mapped[str] = mapped_column(String(12))
+    """received | quarantined | refused"""
+    why: Mapped[str | None] = mapped_column(Text)
+    item_id: Mapped[str | None] = mapped_column(String(40), index=True)
+    """The item of the review queue that it came to."""
+    at: Mapped[datetime] = mapped_column(default=now)
+
+
+class ReviewItem(Base):
+    """An answer that people are to look at. Its text is masked, and encrypted where the domain is not public."""
+
+    __tablename__ = "review_items"
+    __table_args__ = (
+        UniqueConstraint("domain", "fingerprint", name="asked_once"),
+        Index("items_by_state", "domain", "state", "priority"),
+    )
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    """`<domain>-q12`"""
+    domain: Mapped[str] = mapped_column(String(40))
+    number: Mapped[int]
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    """Of the question: who asks the same is counted here, not queued again."""
+    source: Mapped[str] = mapped_column(String(20))
+    """complaint | low_confidence | ungrounded | abstained | withheld | repeated | transcript | probe | sampled"""
+    signals: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """Why it is here, in figures: {"complaints": 3, "confidence": 0.31, ...}; `request_ids`, at most 50."""
+    release: Mapped[str | None] = mapped_column(String(60))
+    """That gave the answer."""
+    sealed: Mapped[bytes] = mapped_column(LargeBinary)
+    """`traffic.sealed` of {question, answer, as_of, passages, cited, suggested, comments, turns}."""
+    cites: Mapped[str | None] = mapped_column(String(200))
+    """Key of the document that the accepted answer rests on."""
+    priority: Mapped[float] = mapped_column(Float, default=0.0)
+    state: Mapped[str] = mapped_column(String(10), default="open")
+    """open | disputed | escalated | accepted | rejected | expired"""
+    reviewers: Mapped[int] = mapped_column(default=1)
+    """How many must agree."""
+    answer_sha256: Mapped[str | None] = mapped_column(String(64))
+    """`feedback.corrections.digest` of what was accepted: only exactly that is taken from an arrival."""
+    kinds: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """{"example": true, "golden": false, "regression": false}: what the reviewers say it becomes."""
+    opened_at: Mapped[datetime] = mapped_column(default=now)
+    complained_at: Mapped[datetime | None]
+    """Of the first complaint: the loop's figures count from it."""
+    settled_at: Mapped[datetime | None]
+    delivered_in: Mapped[str | None] = mapped_column(String(255))
+    """Folder of the arrival that brings it."""
+    mended_by: Mapped[str | None] = mapped_column(String(60))
+    """The first release that gets it right, by its gate report."""
+    mended_at: Mapped[datetime | None]
+    regressed_by: Mapped[str | None] = mapped_column(String(60))
+    """A later release that gets it wrong again."""
+
+
+class Review(Base):
+    """What one person said of one item; who looked at what is in the audit log too."""
+
+    __tablename__ = "reviews"
+    __table_args__ = (UniqueConstraint("item_id", "reviewer", name="one_review_per_person"),)
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    item_id: Mapped[str] = mapped_column(ForeignKey("review_items.id"), index=True)
+    reviewer: Mapped[str] = mapped_column(String(120))
+    verdict: Mapped[str] = mapped_column(String(10))
+    """accept | edit | reject | escalate"""
+    sealed: Mapped[bytes | None] = mapped_column(LargeBinary)
+    """`traffic.sealed` of {"answer", "cited", "passage", "note"}."""
+    answer_sha256: Mapped[str | None] = mapped_column(String(64))
+    kinds: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    seconds: Mapped[float | None]
+    """From the page's showing to the answer."""
+    at: Mapped[datetime] = mapped_column(default=now)
+
+
 class Watermark(Base):
     """How far a source was collected. One row per source, moved only after what was fetched is sealed."""
 

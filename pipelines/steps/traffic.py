@@ -21,7 +21,8 @@ from pipelines import locks
 from pipelines.config import Settings, domain_names, load_domain
 from pipelines.errors import Conflict, NotFound, RatchetError
 from pipelines.manifest import sha256_file
-from pipelines.serving import segments, traffic
+from pipelines.traffic import log as traffic
+from pipelines.traffic import segments
 from pipelines.writing import write_private
 
 KEEP_DAYS = 7

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.config import Settings
-from pipelines.serving.traffic import TrafficLog
+from pipelines.traffic.log import TrafficLog
 
 CONCURRENCY = (1, 8, 64)
 RECORD: dict[str, Any] = {

@@ -6,9 +6,9 @@ import heapq
 from datetime import datetime, timedelta
 
 from pipelines.config import Settings
-from pipelines.serving import segments
 from pipelines.serving.canary.signals import Record
-from pipelines.serving.traffic import Tail
+from pipelines.traffic import segments
+from pipelines.traffic.log import Tail
 
 GRACE = timedelta(seconds=1)
 """A record is taken in when it is so old: several gateways write, and whoever looks must see one order."""

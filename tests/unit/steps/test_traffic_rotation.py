@@ -16,9 +16,9 @@ from pipelines import cli
 from pipelines.config import Settings
 from pipelines.corpus import traffic_table
 from pipelines.errors import Conflict, NotFound
-from pipelines.serving import segments
-from pipelines.serving.traffic import TrafficLog, read
 from pipelines.steps import traffic
+from pipelines.traffic import segments
+from pipelines.traffic.log import TrafficLog, read
 
 
 def one(number: int, **more: Any) -> dict[str, Any]:

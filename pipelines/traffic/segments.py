@@ -1,4 +1,4 @@
-"""The traffic log's files: what a record holds, where segments lie, and how they are read. `traffic.py` writes them.
+"""The traffic log's files: what a record holds, where segments lie, and how they are read. `log.py` writes them.
 
 `var/traffic/<domain>/<date>T<hour>-<process>-<n>.jsonl`, and `rotated/` below it for those that are in the warehouse. A segment is open
 while its writer holds the lock on it; the system lets go of it however the writer ends, so nothing has to be renamed or cleaned up after a
@@ -7,7 +7,8 @@ crash. Nobody writes to a segment that is closed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import mmap
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +19,8 @@ from pipelines import locks
 from pipelines.config import Settings
 from pipelines.strict import Strict
 
+Kind = Literal["traffic", "samples"]
+"""The log of requests, and the questions and answers that are kept for review (`samples.py`)."""
 ROTATED = "rotated"
 STAMP = "%Y-%m-%dT%H"
 
@@ -40,6 +43,7 @@ class Record(Strict):
     request_id: str
     conversation: str | None = None
     release: str | None = None
+    prompt: str | None = Field(None, description="its prompt's version, `grounded_extraction/v1`")
     canary: bool = False
     shadow: bool = False
     status: int
@@ -60,6 +64,8 @@ class Record(Strict):
     judged: float | None = Field(None, description="by whatever looks at samples of live traffic: 1 right, 0 wrong")
     cache: Literal["exact", "semantic"] | None = None
     route: str | None = None
+    stored: bool = Field(False, description="question and answer are kept for review, in samples.py")
+    top_score: float | None = Field(None, description="of the best passage found, by the index's own measure")
     engine: str | None = None
     instance: str | None = None
     question_masked: str | None = Field(None, description="of public domains only")
@@ -68,9 +74,9 @@ class Record(Strict):
 FIELDS = frozenset(Record.model_fields)
 
 
-def folder_of(settings: Settings, domain: str) -> Path:
+def folder_of(settings: Settings, domain: str, kind: Kind = "traffic") -> Path:
     """Where a domain's segments lie."""
-    return settings.var / "traffic" / domain
+    return settings.var / kind / domain
 
 
 def names(folder: Path, since: datetime | None = None) -> list[str]:
@@ -111,6 +117,21 @@ def lines(path: Path, start: int = 0) -> Iterator[tuple[bytes, int]]:
                 return
             start += len(line)
             yield line, start
+
+
+def holding(path: Path, request_ids: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """The records of these requests in a segment, found without reading it line by line; one of each request."""
+    if not path.stat().st_size:
+        return
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        for name in request_ids:
+            at = data.find(f'"request_id":"{name}"'.encode())
+            if at < 0:
+                continue
+            begin, end = data.rfind(b"\n", 0, at) + 1, data.find(b"\n", at)
+            record = parse(data[begin:end]) if end >= 0 else None
+            if record is not None and record.get("request_id") == name:
+                yield record
 
 
 def parse(line: bytes) -> dict[str, Any] | None:

@@ -23,7 +23,7 @@ from typing import Any
 
 from pipelines.config import Settings
 from pipelines.errors import RatchetError, Unavailable
-from pipelines.serving import segments
+from pipelines.traffic import segments
 
 SEGMENT_BYTES = 64 * 1024 * 1024
 BACKLOG_BYTES = 16 * 1024 * 1024
@@ -39,8 +39,10 @@ class TrafficLog:
     """The writer of one process. `durable=False` leaves out the flush to disk: what the operating system holds survives a crash of the
     process, not one of the machine."""
 
-    def __init__(self, settings: Settings, *, durable: bool = True, segment_bytes: int = SEGMENT_BYTES) -> None:
-        self._settings, self._durable, self._segment_bytes = settings, durable, segment_bytes
+    def __init__(
+        self, settings: Settings, *, durable: bool = True, segment_bytes: int = SEGMENT_BYTES, kind: segments.Kind = "traffic"
+    ) -> None:
+        self._settings, self._durable, self._segment_bytes, self._kind = settings, durable, segment_bytes, kind
         self._process = f"{os.getpid()}-{secrets.token_hex(3)}"
         self._number = 0
         self._segments: dict[str, _Segment] = {}
@@ -57,7 +59,7 @@ class TrafficLog:
         """
         import orjson
 
-        if not record.keys() <= segments.FIELDS:
+        if self._kind == "traffic" and not record.keys() <= segments.FIELDS:
             unknown = ", ".join(sorted(record.keys() - segments.FIELDS))
             raise RatchetError(f"the traffic log has no field {unknown}", where=domain, todo="declare it in segments.Record")
         line = orjson.dumps({"at": datetime.now(UTC).isoformat(timespec="milliseconds")} | record) + b"\n"
@@ -128,7 +130,9 @@ class TrafficLog:
         if segment is None:
             self._number += 1
             name = f"{datetime.now(UTC).strftime(segments.STAMP)}-{self._process}-{self._number}.jsonl"
-            segment = self._segments[domain] = _Segment(segments.folder_of(self._settings, domain) / name, durable=self._durable)
+            segment = self._segments[domain] = _Segment(
+                segments.folder_of(self._settings, domain, self._kind) / name, durable=self._durable
+            )
         try:
             segment.append(data)
         except BaseException:
@@ -205,16 +209,29 @@ def _settle(futures: list[asyncio.Future[None]], failed: Unavailable | None) -> 
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def read(settings: Settings, domain: str, since: datetime | None = None, until: datetime | None = None) -> Iterator[dict[str, Any]]:
+def read(
+    settings: Settings, domain: str, since: datetime | None = None, until: datetime | None = None, *, kind: segments.Kind = "traffic"
+) -> Iterator[dict[str, Any]]:
     """Records written from `since` until before `until`, in the order of their time, of all processes, also rotated ones.
 
     What a crash tore, and lines that are no records, are left out; rotation accounts for them.
     """
-    folder = segments.folder_of(settings, domain)
+    folder = segments.folder_of(settings, domain, kind)
     parts = [_records(path) for name in segments.names(folder, since) if (path := segments.place(folder, name)) is not None]
     for at, record in heapq.merge(*parts, key=lambda one: one[0]):
         if (since is None or at >= since) and (until is None or at < until):
             yield record
+
+
+def find(settings: Settings, domain: str, request_id: str) -> dict[str, Any] | None:
+    """The first record of a request; None where it is not on this host's disk any more."""
+    folder = segments.folder_of(settings, domain)
+    for name in reversed(segments.names(folder)):
+        path = segments.place(folder, name)
+        if path is not None:
+            for record in segments.holding(path, [request_id]):
+                return record
+    return None
 
 
 def _records(path: Path) -> Iterator[tuple[datetime, dict[str, Any]]]:

@@ -17,8 +17,9 @@ import pytest
 
 from pipelines.config import PROJECT, Settings
 from pipelines.errors import RatchetError, Unavailable
-from pipelines.serving import segments, traffic
-from pipelines.serving.traffic import Tail, TrafficLog, read
+from pipelines.traffic import log as traffic
+from pipelines.traffic import segments
+from pipelines.traffic.log import Tail, TrafficLog, read
 
 
 def one(number: int, **more: Any) -> dict[str, Any]:
@@ -133,7 +134,7 @@ WRITER = """
 import asyncio, sys
 from pathlib import Path
 from pipelines.config import Settings
-from pipelines.serving.traffic import TrafficLog
+from pipelines.traffic.log import TrafficLog
 
 async def main():
     log = TrafficLog(Settings(var=Path(sys.argv[1])))
@@ -179,7 +180,7 @@ import asyncio, json, resource, sys
 from pathlib import Path
 from pipelines.config import Settings
 from pipelines.errors import Unavailable
-from pipelines.serving.traffic import TrafficLog, read
+from pipelines.traffic.log import TrafficLog, read
 
 async def main():
     settings = Settings(var=Path(sys.argv[1]))
