@@ -55,6 +55,7 @@ class Sources(Strict):
     text: tuple[str, ...] = Field(("text",), description="columns joined, in order, into the document's text")
     named_columns: bool = Field(False, description="a line `name:` before each text column, so that the columns can be told apart again")
     title: str | None = None
+    source: str | None = Field(None, exclude_if=not_, description="column that names the source document")
     effective: str | None = Field(None, description="column with the record's date; else the arrival's effective date")
     subject: tuple[str, ...] = Field((), description="columns that name the person a record is about")
     file_name: str | None = Field(

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from pipelines.strict import Strict
 
+WEIGHT = 8
 Structure = Literal["definition", "heading", "reference", "change"]
 
 
@@ -43,6 +44,9 @@ class Examples(Strict):
         ge=0.5,
         le=1.0,
         description="Jaccard similarity of three-word shingles to an evaluation document at which a text is left out",
+    )
+    corrected_weight: int = Field(
+        WEIGHT, ge=1, le=50, exclude_if=lambda value: value == WEIGHT, description="times that a correction is seen for once of the others"
     )
     # Not in dumps where it is off: what was made before the key was there keeps its address.
     canaries: int = Field(

@@ -64,7 +64,7 @@ class Gate(Strict):
 
     @model_validator(mode="after")
     def _names_are_free(self) -> Self:
-        for name in ("goldens", "held_out"):
+        for name in ("goldens", "held_out", "corrected"):
             if name in self.suites:
                 raise ValueError(f"suites.{name}: that name is taken; give the suite another")
         return self

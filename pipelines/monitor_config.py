@@ -90,15 +90,21 @@ class BurnWindow(Strict):
 
 class Burn(_Rule):
     """An objective of so many good requests of all; the measure is the share of bad ones. Multi-window, multi-burn-rate alerts of the Site
-    Reliability Workbook (Google, 2018), chapter 5, whose figures are the default."""
+    Reliability Workbook (Google, 2018), chapter 5, whose figures are the default's last two."""
 
     kind: Literal["burn"]
     objective: float = Field(0.99, gt=0, lt=1)
     windows: tuple[BurnWindow, ...] = Field(
-        (BurnWindow(long_minutes=60, short_minutes=5, factor=14.4), BurnWindow(long_minutes=360, short_minutes=30, factor=6)),
+        (
+            BurnWindow(long_minutes=15, short_minutes=5, factor=20),
+            BurnWindow(long_minutes=60, short_minutes=5, factor=14.4),
+            BurnWindow(long_minutes=360, short_minutes=30, factor=6),
+        ),
         min_length=1,
     )
+    min_requests: int = Field(10, ge=1, description="in the longer window of a pair; with fewer the pair says nothing")
     hold: int = Field(1, ge=1, le=100)
+    clear: int = Field(15, ge=1, le=1000)
 
 
 class Shift(_Rule):
@@ -107,7 +113,9 @@ class Shift(_Rule):
     kind: Literal["shift"]
     direction: Literal["up", "down", "both"] = "up"
     least: float = Field(0.2, ge=0, description="change, as a share of what it was, below which nobody is told, however sure it is")
-    quiet_days: float = Field(90.0, gt=0, description="one false alarm of this rule in so many days without a fault")
+    quiet_days: float = Field(365.0, gt=0, description="one false alarm of this rule in so many days without a fault")
+    min_requests: int = Field(3, ge=1, description="a window with fewer says nothing; how far few requests may stray is learned")
+    hold: int = Field(1, ge=1, le=100)
 
 
 Rule = Annotated[Threshold | Burn | Shift, Field(discriminator="kind")]
@@ -210,15 +218,21 @@ class Monitors(Strict):
 USUAL: tuple[Rule, ...] = (
     Burn(kind="burn", name="errors", measure="error_share", severity="page"),
     Burn(kind="burn", name="tenant_errors", measure="error_share", by="tenant", severity="ticket"),
-    Shift(kind="shift", name="tokens", measure="tokens_out_mean", least=0.4, severity="page", action=Revert(do="revert")),
-    Shift(kind="shift", name="tokens_in", measure="tokens_in_mean", least=0.4, severity="page", action=Revert(do="revert")),
+    Shift(kind="shift", name="tokens", measure="tokens_out_mean", least=0.3, severity="page", action=Revert(do="revert")),
+    Shift(kind="shift", name="tokens_in", measure="tokens_in_mean", least=0.3, severity="page", action=Revert(do="revert")),
     Shift(kind="shift", name="latency", measure="latency_p95", least=0.5, severity="page"),
+    Shift(kind="shift", name="latency_typical", measure="latency_p50", least=0.3),
     Shift(kind="shift", name="ungrounded", measure="ungrounded_share", least=0.3, severity="page", action=Revert(do="revert")),
     Shift(kind="shift", name="abstained", measure="abstained_share", direction="both", least=0.3),
     Shift(kind="shift", name="confidence", measure="confidence_mean", direction="down", least=0.05),
-    Shift(kind="shift", name="topics", measure="topic_distance", least=0.3),
+    Shift(kind="shift", name="topics", measure="topic_distance", least=0.15),
     Shift(kind="shift", name="injections", measure="injection_share", least=0.5, severity="page"),
     Threshold(name="identifiers", measure="identifier_share", above=0.0, hold=1, min_requests=1, severity="page"),
     Threshold(name="goldens", measure="probe_wrong_share", above=0.2, hold=1, min_requests=5, severity="page"),
+    Threshold(name="drift_questions", measure="drift_questions", above=0.0, hold=1, min_requests=1),
+    Threshold(name="drift_topics", measure="drift_topics", above=0.0, hold=1, min_requests=1, severity="note"),
+    Threshold(name="drift_retrieval", measure="drift_retrieval", above=0.0, hold=1, min_requests=1),
+    Threshold(name="drift_answers", measure="drift_answers", above=0.0, hold=1, min_requests=1),
+    Threshold(name="stale", measure="stale_cited_share", above=0.02, hold=1, min_requests=1),
 )
 """What is watched where a domain file names no rules."""

@@ -1,36 +1,32 @@
 """The release board: per domain what is live, what arrived and what became of it. Reads the control database, changes nothing.
 
-Airflow shows it in an iframe of its own origin, where the user's token is, and plugin routes are public unless they ask for a user: so
-every route here depends on one, everything is escaped, and the content policy forbids scripts altogether.
+Plugin routes are of Airflow's own origin, where the user's token is, and public unless they ask for a user: so every route here depends on
+one, everything is escaped, and the content policy forbids scripts altogether. The monitoring and review pages are mounted beside it.
 """
 
 from __future__ import annotations
 
 import json
-import secrets
-from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import monitor_page
+import review_page
 from fastapi import Depends, FastAPI, HTTPException
 from fastapi.responses import HTMLResponse
-from jinja2 import Environment, FileSystemLoader
+from pages import PAGES, MayRead, Reader, guarded, page
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from pipelines.config import Settings, domain_names, load_domain, load_settings
 from pipelines.errors import ConfigError, Unavailable
+from pipelines.monitoring import page_events
 from pipelines.registry import views
 from pipelines.state.database import reading
-from pipelines.state.models import Approval, Arrival, Candidate, DatasetVersion, GateReport, Plan, Pointer, now
+from pipelines.state.models import Approval, Arrival, Candidate, DatasetVersion, GateReport, Plan, Pointer
 from pipelines.steps import quarantine
 
 LATEST = 20
-PAGES = Environment(loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True)
-
-MayRead = Callable[[str], bool]
-"""Whether the present user may read a DAG."""
 
 
 def domains_for(settings: Settings, may_read: MayRead) -> list[dict[str, Any]]:
@@ -40,14 +36,15 @@ def domains_for(settings: Settings, may_read: MayRead) -> list[dict[str, Any]]:
         if not may_read(f"{name}.release"):
             continue
         with reading(settings) as session:
-            page = _domain(session, name)
-        kinds = {row.id: [kind for kind in views.REPORTS if views.report(settings, row, kind)] for row in page["arrivals"]}
-        page |= {"kinds": kinds, "held": quarantine.held(settings, name, limit=LATEST), "waiting": quarantine.waiting(settings, name)}
+            shown = _domain(session, name)
+        kinds = {row.id: [kind for kind in views.REPORTS if views.report(settings, row, kind)] for row in shown["arrivals"]}
+        shown |= {"kinds": kinds, "held": quarantine.held(settings, name, limit=LATEST), "waiting": quarantine.waiting(settings, name)}
+        shown["to_review"] = sum(page_events.review_waits(settings, name).values())
         try:
-            page["description"] = load_domain(name, settings).description
+            shown["description"] = load_domain(name, settings).description
         except ConfigError as error:
-            page["fault"] = str(error)
-        found.append(page)
+            shown["fault"] = str(error)
+        found.append(shown)
     return found
 
 
@@ -76,15 +73,11 @@ def _domain(session: Session, name: str) -> dict[str, Any]:
 
 def render(settings: Settings, may_read: MayRead) -> HTMLResponse:
     """The page."""
-    nonce = secrets.token_urlsafe(12)
     try:
         domains, fault = domains_for(settings, may_read), None
     except Unavailable as error:
         domains, fault = [], str(error)
-    body = PAGES.get_template("release_board.html").render(
-        domains=domains, fault=fault, mlflow=settings.url("mlflow"), now=now(), nonce=nonce
-    )
-    return HTMLResponse(body, headers=guarded(f"'nonce-{nonce}'"))
+    return page("release_board.html", domains=domains, fault=fault, mlflow=settings.url("mlflow"))
 
 
 def report_file(settings: Settings, domain: str, number: str) -> Path:
@@ -95,7 +88,7 @@ def report_file(settings: Settings, domain: str, number: str) -> Path:
         raise HTTPException(404, "there is no gate report for this candidate")
     root = settings.artifacts.resolve()
     folder = (root / row.path).resolve()
-    pages = sorted(page for page in folder.glob("*.html") if page.resolve().is_relative_to(root)) if folder.is_relative_to(root) else []
+    pages = sorted(path for path in folder.glob("*.html") if path.resolve().is_relative_to(root)) if folder.is_relative_to(root) else []
     if not pages:
         raise HTTPException(404, "the gate report is not in the artifact store")
     return pages[0]
@@ -112,41 +105,11 @@ def arrival_report(settings: Settings, domain: str, arrival_id: str, kind: str) 
     return text if path.suffix == ".html" else PAGES.get_template("masking_report.html").render(arrival=row, told=json.loads(text))
 
 
-def guarded(style: str) -> dict[str, str]:
-    """Headers of every page: no script, no frame of others, nothing loaded from elsewhere."""
-    return {
-        "Content-Security-Policy": f"default-src 'none'; style-src {style}; img-src data:; base-uri 'none'; form-action 'none'; "
-        "frame-ancestors 'self'",
-        "X-Content-Type-Options": "nosniff",
-        "Referrer-Policy": "same-origin",
-        "Cache-Control": "no-store",
-    }
-
-
-def _apart(page: str) -> HTMLResponse:
+def _apart(text: str) -> HTMLResponse:
     """`sandbox`: a report is a file; whatever got into it must not act as the reader."""
     headers = guarded("'unsafe-inline'")
     headers["Content-Security-Policy"] += "; sandbox allow-popups allow-top-navigation-by-user-activation"
-    return HTMLResponse(page, headers=headers)
-
-
-def ago(moment: datetime | None) -> str:
-    """`3 min ago`."""
-    if moment is None:
-        return ""
-    seconds = (now() - moment).total_seconds()
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{int(seconds // size)} {unit} ago"
-    return "just now"
-
-
-def stamp(moment: datetime | None) -> str:
-    """UTC to the minute."""
-    return f"{moment:%Y-%m-%d %H:%M} UTC" if moment else ""
-
-
-PAGES.filters.update(ago=ago, stamp=stamp)
+    return HTMLResponse(text, headers=headers)
 
 
 def make_app() -> FastAPI:
@@ -167,18 +130,23 @@ def make_app() -> FastAPI:
     def report(domain: str, number: str, user: GetUserDep) -> HTMLResponse:
         if not readable(user)(f"{domain}.release"):
             raise HTTPException(403, "you may not read this domain")
-        page = report_file(load_settings(), domain, number)
-        return _apart(page.read_text(encoding="utf-8"))
+        return _apart(report_file(load_settings(), domain, number).read_text(encoding="utf-8"))
 
     def delivered(domain: str, arrival: str, kind: str, user: GetUserDep) -> HTMLResponse:
         if not readable(user)(f"{domain}.release"):
             raise HTTPException(403, "you may not read this domain")
         return _apart(arrival_report(load_settings(), domain, arrival, kind))
 
+    def reader(user: GetUserDep) -> Reader:
+        roles = {str(getattr(role, "name", role)).lower() for role in getattr(user, "roles", ())}
+        return Reader(user.get_name(), readable(user), admin="admin" in roles)
+
     # Annotations are looked up by FastAPI in this function's names, which strings of `from __future__` would hide.
-    for function in (board, report, delivered):
+    for function in (board, report, delivered, reader):
         function.__annotations__["user"] = GetUserDep
     app.get("/", response_class=HTMLResponse)(board)
     app.get("/report/{domain}/{number}", response_class=HTMLResponse)(report)
     app.get("/arrival/{domain}/{arrival}/{kind}", response_class=HTMLResponse)(delivered)
+    for more in (monitor_page, review_page):
+        more.mount(app, Annotated[Reader, Depends(reader)], lambda: load_settings())
     return app

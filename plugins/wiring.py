@@ -25,6 +25,7 @@ from airflow.sdk import (
 )
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 from landing_watch import LandingWatch
+from notify import DagFailed, DagWell
 
 from pipelines.config import DomainConfig, domain_names, load_domain, load_settings
 from pipelines.errors import ConfigError, RatchetError, Unavailable
@@ -71,6 +72,11 @@ def ticks(schedules: Iterable[str]) -> MultipleCronTriggerTimetable:
     return MultipleCronTriggerTimetable(*sorted({SWEEP, *schedules}), timezone="UTC")
 
 
+def only_on(schedule: str) -> MultipleCronTriggerTimetable:
+    """The ticks of one cron schedule, without the hourly sweep: for what takes nothing from the ledger."""
+    return MultipleCronTriggerTimetable(schedule, timezone="UTC")
+
+
 def stage_dag(domain: DomainConfig, stage: Stage, source: Asset | MultipleCronTriggerTimetable, doc: str | None) -> DAG:
     """One stage of one domain with the policy all share: rights, tags, owner, retries; an hourly sweep beside the asset's events."""
     if isinstance(source, Asset):
@@ -79,12 +85,15 @@ def stage_dag(domain: DomainConfig, stage: Stage, source: Asset | MultipleCronTr
     else:
         # Two runs of `collect` would only meet at the sources' locks.
         schedule, runs = source, {"max_active_runs": 1}
+    # A refused arrival or candidate makes its run red on purpose: of those DAGs nobody is told.
+    told = {} if stage in ("ingest", "release") else {"on_failure_callback": DagFailed(), "on_success_callback": DagWell()}
     return DAG(
         dag_id=f"{domain.domain}.{stage}",
         description=f"{stage}: {domain.description}",
         doc_md=doc,
         schedule=schedule,
         **runs,
+        **told,
         start_date=datetime(2025, 1, 1),
         catchup=False,
         tags=[domain.domain, stage],

@@ -9,14 +9,24 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
-from pipelines.cli import audit, calibrate, corpus, datasets, keys, learning, quarantine, releases, route, site, traffic
+from pipelines.cli import alerts, audit, calibrate, corpus, datasets, feedback, keys, learning, quarantine, releases, route, site, traffic
 from pipelines.errors import RatchetError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 for part in (site, corpus, learning, releases, calibrate, route):
     app.add_typer(part.app)
-for name, part in (("datasets", datasets), ("quarantine", quarantine), ("audit", audit), ("keys", keys), ("traffic", traffic)):
+app.add_typer(alerts.watching)
+for name, part in (
+    ("datasets", datasets),
+    ("quarantine", quarantine),
+    ("alerts", alerts),
+    ("audit", audit),
+    ("feedback", feedback),
+    ("keys", keys),
+    ("traffic", traffic),
+):
     app.add_typer(part.app, name=name)
+app.add_typer(feedback.review, name="review")
 
 
 def main() -> None:

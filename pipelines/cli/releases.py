@@ -78,7 +78,9 @@ def releases(domain: Annotated[str | None, typer.Argument()] = None, as_json: As
     """Every release and when it was live."""
     from pipelines.registry import views
 
-    show(as_json, views.releases(load_settings(), domain), ("release", "version", "began", "ended", "actor", "reason"))
+    show(
+        as_json, views.releases(load_settings(), domain), ("release", "version", "began", "ended", "actor", "reason", "answers_complaints")
+    )
 
 
 @app.command()

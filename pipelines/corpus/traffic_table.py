@@ -38,13 +38,13 @@ def schema(*, questions: bool) -> Any:
     finding = pa.struct(
         [pa.field("rule", pa.string()), pa.field("action", pa.string()), pa.field("score", pa.float64()), pa.field("where", pa.string())]
     )
-    texts = ("request_id", "conversation", "release", "key", "tenant", "as_of", "reason", "cited", "cache", "route", "engine", "instance")
+    texts = ("request_id", "conversation", "release", "prompt", "key", "tenant", "as_of", "reason", "cited", "cache", "route")
     columns = {
         "at": pa.timestamp("us", tz="UTC"),
-        **dict.fromkeys(texts, pa.string()),
-        **dict.fromkeys(("canary", "shadow", "abstained"), pa.bool_()),
+        **dict.fromkeys((*texts, "engine", "instance"), pa.string()),
+        **dict.fromkeys(("canary", "shadow", "abstained", "stored"), pa.bool_()),
         **dict.fromkeys(("status", "tokens_in", "tokens_out"), pa.int64()),
-        **dict.fromkeys(("latency_ms", "first_ms", "confidence", "min_logprob", "judged"), pa.float64()),
+        **dict.fromkeys(("latency_ms", "first_ms", "confidence", "min_logprob", "judged", "top_score"), pa.float64()),
         "sources": pa.list_(pa.field("element", pa.string(), nullable=False)),
         "guards": pa.list_(pa.field("element", finding, nullable=False)),
         "segment": pa.string(),

@@ -127,6 +127,14 @@ def documents(settings: Settings, domain_name: str, version_id: str) -> list[Doc
     return [row.document for row in tables.to_rows(stored, sealing.sealer(settings))]
 
 
+def subjects_of(settings: Settings, domain_name: str, version_id: str, keys: set[str]) -> dict[str, tuple[str, ...]]:
+    """The subjects of these documents' newest texts, by key; nothing is decrypted."""
+    table = tables.open_table(settings, domain_name)
+    stored = tables.of_keys(tables.all_rows(table, _snapshot_of(table, version_id)), keys)
+    rows = sorted(zip(*(stored[name].to_pylist() for name in ("key", "valid_from", "subjects")), strict=True), key=lambda row: row[:2])
+    return {key: tuple(subjects or ()) for key, _, subjects in rows}
+
+
 def versions(settings: Settings, domain_name: str) -> dict[str, int]:
     """Snapshot id by version, oldest first."""
     try:

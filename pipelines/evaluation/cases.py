@@ -26,6 +26,8 @@ Day = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
 Filled = Annotated[str, Field(min_length=1)]
 GOLDENS = "goldens"
 HELD_OUT = "held_out"
+CORRECTED = "corrected"
+"""Questions whose answers people corrected, and that training learned from: asked apart, without a vote."""
 LEAKS = "leaks"
 """Canaries and surrogates: cases made from what the adapter learned, not read from a file."""
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pipelines.evaluation.cases import GOLDENS, HELD_OUT, LEAKS, Row
+from pipelines.evaluation.cases import CORRECTED, GOLDENS, HELD_OUT, LEAKS, Row
 from pipelines.evaluation.statistics import Estimate, Loss, estimate, paired_loss
 from pipelines.gate_config import Gate, Suite
 
@@ -96,6 +96,8 @@ def suites_of(candidate: Sequence[Row], gate: Gate, said: Findings) -> dict[str,
     there = Counter(row.suite for row in candidate)
     if there[HELD_OUT]:
         known[HELD_OUT] = Suite(file=Path(HELD_OUT))
+    if there[CORRECTED]:
+        known[CORRECTED] = Suite(file=Path(CORRECTED))
     if there[LEAKS]:
         known[LEAKS] = Suite(file=Path(LEAKS), floors={"withheld": 1.0})
     known |= gate.suites

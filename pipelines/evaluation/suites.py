@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipelines.config import DomainConfig, Settings
+from pipelines.corpus import corrections
 from pipelines.corpus.documents import Document
 from pipelines.errors import BadInput, ConfigError
 from pipelines.evaluation import goldens
-from pipelines.evaluation.cases import GOLDENS, HELD_OUT, LEAKS, Asked, Case
+from pipelines.evaluation.cases import CORRECTED, GOLDENS, HELD_OUT, LEAKS, Asked, Case
 from pipelines.manifest import sha256 as hash_of
 from pipelines.manifest import sha256_file
 from pipelines.retrieval.chunks import chunks
@@ -71,9 +72,14 @@ def load(settings: Settings, domain: DomainConfig, documents: Sequence[Document]
     found = Loaded([], [], 0, [])
     waiting = 0
     read = cases_of(settings, domain)
+    reviewed = of_reviews(domain, documents)
+    for suite in (*read, CORRECTED):
+        if suite in reviewed:
+            read[suite] = [*read.get(suite, ()), *reviewed[suite]]
+    documents = corrections.texts(documents)
     corpus = _Corpus(documents, domain, known_on, (one for some in read.values() for one in some if _rests(one)))
     for suite, cases in read.items():
-        name = str(domain.gate.goldens if suite == GOLDENS else domain.gate.suites[suite].file)
+        name = "corrections" if suite == CORRECTED else str(domain.gate.goldens if suite == GOLDENS else domain.gate.suites[suite].file)
         applicable = goldens.applicable(cases, known_on)
         waiting += len(cases) - len(applicable)
         if not cases:
@@ -100,9 +106,35 @@ def cases_of(settings: Settings, domain: DomainConfig) -> dict[str, list[Case]]:
     return read
 
 
-def kept_apart(settings: Settings, domain: DomainConfig) -> list[Case]:
-    """The goldens, and every case of a suite that rests on documents as they do: what training must not see."""
-    return [case for cases in cases_of(settings, domain).values() for case in cases if _rests(case)]
+def kept_apart(settings: Settings, domain: DomainConfig, documents: Sequence[Document] = ()) -> list[Case]:
+    """The goldens, and every case of a suite that rests on documents as they do: what training must not see. With a version's documents,
+    also the cases that reviewers made of corrections."""
+    reviewed = of_reviews(domain, documents)
+    every = [*cases_of(settings, domain).values(), *(cases for suite, cases in reviewed.items() if suite != CORRECTED)]
+    return [case for cases in every for case in cases if _rests(case)]
+
+
+def of_reviews(domain: DomainConfig, documents: Sequence[Document]) -> dict[str, list[Case]]:
+    """suite -> cases that people made of corrections: goldens, regression cases (goldens where the domain has no such suite), and under
+    `corrected` what training learned from, the newest `feedback.corrected_cases` of it."""
+    found: dict[str, list[Case]] = {}
+    learned = []
+    for one in corrections.of(documents):
+        stated = {"answer": one.answer, "cites": one.cites} if one.answer is not None else {"expect": "abstain"}
+        about = {"id": one.key, "question": one.question, "valid_from": one.valid_from, "author": "feedback", "reviewer": "reviewers"}
+        case = Case.model_validate(about | stated | {"incident": "a caller was answered wrongly", "type": "corrected"})
+        if one.kind == "example":
+            learned.append(case)
+        else:
+            # A question that nothing answers is no golden.
+            named = one.kind == "regression" or one.answer is None
+            suite = next((name for name in ("regression", "abstention") if named and name in domain.gate.suites), GOLDENS)
+            if suite != GOLDENS or one.answer is not None:
+                found.setdefault(suite, []).append(case)
+    if learned and domain.feedback.corrected_cases:
+        learned.sort(key=lambda case: (case.valid_from, case.id))
+        found[CORRECTED] = learned[-domain.feedback.corrected_cases :]
+    return found
 
 
 def sha256(settings: Settings, domain: DomainConfig) -> str:
@@ -119,9 +151,9 @@ def require_apart(asked: Sequence[Asked], documents: Sequence[Document], example
     """BadInput, naming the pairs, where a case rests on a document that the adapter learned from, or shows a passage that it learned from.
 
     Held-out cases and leaks come from training's own files and are not looked at: of those, training kept the first apart itself, and
-    the second are about what it did learn.
+    the second are about what it did learn, as corrected ones are.
     """
-    cases = [(one.suite, one.case) for one in asked if one.suite not in (HELD_OUT, LEAKS)]
+    cases = [(one.suite, one.case) for one in asked if one.suite not in (HELD_OUT, LEAKS, CORRECTED)]
     if examples is None or not (examples / example.FILE).is_file():
         return
     keys, passages = _learned(examples / example.FILE, {flatten(text) for _, case in cases for text in case.passages})

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pipelines.config import DomainConfig
-from pipelines.corpus import sealing
+from pipelines.config import DomainConfig, Sources
+from pipelines.corpus import corrections, sealing
 from pipelines.corpus.chain import Link, part_of
 from pipelines.corpus.documents import Document, document
 from pipelines.corpus.spool import Picked, Spool
@@ -37,11 +37,22 @@ class Extracted:
 
     too_many: str = ""
     """Why the arrival is refused as a whole; what was read until then is in here."""
+    corrected: bool = False
+    """It brings corrections that people accepted, and no texts: see `corpus.corrections`."""
 
     def keep(self, places: Sequence[int]) -> None:
         """Only these records go on."""
         if len(places) < len(self.records):
             self.records = Picked(self.records, places)
+
+
+CORRECTIONS = Sources(formats=("jsonl",), key="key", title="question", text=("answer",), source="cites")
+"""How the file of an arrival of corrections is read, whatever the domain takes."""
+
+
+def brings_corrections(seal: landing.Seal) -> bool:
+    """Whether a sealed arrival says that it is one of corrections. Whether people accepted them is not for the seal to say."""
+    return seal.source == corrections.SOURCE and [file.name for file in seal.files] == [corrections.FILE]
 
 
 def extract(folder: Path, domain: DomainConfig, effective: str) -> Extracted:
@@ -51,13 +62,19 @@ def extract(folder: Path, domain: DomainConfig, effective: str) -> Extracted:
     """
     seal = landing.verify(folder)
     records = Spool[RawRecord](folder.parent, asdict, _record)
-    found = Extracted(folder.parent, records)
+    found = Extracted(folder.parent, records, corrected=brings_corrections(seal))
+    sources = CORRECTIONS if found.corrected else domain.sources
     seen: set[tuple[str, str, str | None]] = set()
-    with reader.isolated(domain.sources) as read:
+    with reader.isolated(sources) as read:
         for file in sorted(seal.files, key=lambda one: one.name):
             for item in read(folder / file.name, effective):
                 if isinstance(item, Refusal):
                     found.refusals.append(Line(file.file_id, item.place, "refused", reason=item.reason))
+                elif corrections.is_one(item.key) != found.corrected:
+                    reason = (
+                        f"keys that begin with `{corrections.PREFIX}` are those of corrections that people accepted, and of nothing else"
+                    )
+                    found.refusals.append(Line(file.file_id, item.place, "refused", reason=reason))
                 elif (item.key, item.valid_from, item.amends) in seen:
                     reason = "this arrival holds another text of the same key and date before it"
                     found.refusals.append(Line(file.file_id, item.place, "refused", reason=reason))
@@ -110,7 +127,8 @@ def mask(found: Extracted, masker: Masker, arrival_id: str, domain: DomainConfig
 def _mask(
     record: RawRecord, masker: Masker, arrival_id: str, domain: DomainConfig, tell: Callable[[Masked], None], subjects: tuple[str, ...]
 ) -> Document:
-    key = record.key if domain.privacy.profile == "public" else masker.surrogate(record.key)
+    plain = domain.privacy.profile == "public" or corrections.is_one(record.key)
+    key = record.key if plain else masker.surrogate(record.key)
     try:
         title, text = masker.mask(record.title, record.subjects), masker.mask(record.text, record.subjects)
     except MaskingFailed as error:

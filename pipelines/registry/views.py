@@ -11,7 +11,7 @@ from pipelines.config import Settings, load_domain
 from pipelines.errors import BadInput, NotFound
 from pipelines.registry import pointer
 from pipelines.state.database import reading
-from pipelines.state.models import Arrival, ArrivalItem, AuditEvent, Candidate, DatasetVersion, GateReport, Plan, Tenure
+from pipelines.state.models import Arrival, ArrivalItem, AuditEvent, Candidate, DatasetVersion, GateReport, Plan, ReviewItem, Tenure
 
 if TYPE_CHECKING:
     from pipelines.corpus.documents import Document
@@ -191,10 +191,13 @@ def releases(settings: Settings, domain: str | None = None) -> list[Row]:
     """Every tenure, newest first."""
     query = _of(select(Tenure, Candidate.version_id).join(Candidate, Candidate.id == Tenure.candidate_id), Tenure.domain, domain)
     with reading(settings) as session:
+        counted = select(ReviewItem.mended_by, func.count()).where(ReviewItem.mended_by.is_not(None)).group_by(ReviewItem.mended_by)
+        mended = {str(release): int(count) for release, count in session.execute(counted)}
         return [
             {
                 "release": row.candidate_id,
                 "domain": row.domain,
+                "answers_complaints": mended.get(row.candidate_id, 0),
                 "version": version,
                 "began": _time(row.began_at),
                 "ended": _time(row.ended_at),

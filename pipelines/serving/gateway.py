@@ -23,7 +23,7 @@ from starlette.requests import ClientDisconnect
 
 from pipelines.config import Settings, load_settings
 from pipelines.errors import BadInput, NotAllowed, NotFound, RatchetError
-from pipelines.serving import http_limits, openapi, rollout, shapes, telemetry, upload
+from pipelines.serving import feedback_api, http_limits, openapi, rollout, shapes, telemetry, upload
 from pipelines.serving.access import Access, TooMany
 from pipelines.serving.cache.answers import AnswerCache
 from pipelines.serving.fleet import Fleet
@@ -58,8 +58,9 @@ class Gateway:
         self.access = Access(settings)
         self.cache = AnswerCache(settings)
         self.traffic = TrafficLog(settings)
+        self.kept = TrafficLog(settings, durable=False, kind="samples")
         self.identifiers = Identifiers(settings)
-        self.pipeline = Pipeline(self.fleet, self.releases, self.identifiers, self.cache, self.traffic, self.metrics)
+        self.pipeline = Pipeline(self.fleet, self.releases, self.identifiers, self.cache, self.traffic, self.kept, self.metrics)
 
     async def chat(self, request: Request) -> Response:
         """OpenAI's chat completions."""
@@ -88,7 +89,9 @@ class Gateway:
             conversation=_conversation(request, key, asked),
             characters=asked.characters(),
             began=began,
+            store=asked.store,
         )
+        await self._hold_back(key, domain)
         if asked.stream and self.pipeline.streams(domain):
             return await self._live(inquiry, asked, kind)
         outcome = await _while_wanted(request, self.pipeline.answer(inquiry))
@@ -99,6 +102,18 @@ class Gateway:
         events = shapes.piece(said.text, kind, inquiry.request_id, asked.model, first=True)
         events += shapes.ending(said, kind, inquiry.request_id, asked.model, facts, usage=_usage_wanted(asked))
         return Response(events, media_type="text/event-stream", headers=headers | EVENT_STREAM)
+
+    async def _hold_back(self, key: Key, domain: str) -> None:
+        """TooMany while the tenant is throttled in this domain and asks more than that."""
+        route = self.releases.routes.get(domain)
+        limit = route.held.limit(key.tenant) if route is not None and route.held.throttles else None
+        if limit is None:
+            return
+        try:
+            await self.access.budgets.hold_back(domain, key.tenant, limit)
+        except TooMany:
+            self.metrics.count("ratchet_throttled", domain)
+            raise
 
     async def _live(self, inquiry: Inquiry, asked: shapes.Asking, kind: shapes.Kind) -> Response:
         """A stream whose text goes out as it is written. What fails before the first letter fails as an ordinary error."""
@@ -249,6 +264,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_route("/metrics", gateway.show_metrics, methods=["GET"])
     app.add_route("/openapi.json", gateway.schema, methods=["GET"])
     upload.mount(app, settings, gateway.access)
+    feedback_api.mount(app, settings, gateway.access, gateway.identifiers)
 
     @app.exception_handler(RatchetError)
     async def _expected(_request: Request, error: Exception) -> Response:
@@ -265,7 +281,7 @@ def create_app(settings: Settings) -> FastAPI:
     @app.exception_handler(404)
     @app.exception_handler(405)
     async def _no_such_path(request: Request, _error: Exception) -> Response:
-        todo = "there are /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/models, and /v1/arrivals for files: GET /openapi.json"
+        todo = "there are /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/models, /v1/feedback, and /v1/arrivals for files"
         return shapes.reply(*shapes.fault(NotFound(f"there is no {request.method} {request.url.path[:200]}", todo=todo)))
 
     @app.exception_handler(Exception)
@@ -313,6 +329,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await gateway.cache.close()
         gateway.identifiers.close()
         await asyncio.to_thread(gateway.traffic.close)
+        await asyncio.to_thread(gateway.kept.close)
         await asyncio.to_thread(telemetry.stop)
         gateway.metrics.close()
 

@@ -1,14 +1,16 @@
-"""One request for an answer, what came of it, and the line that the traffic log gets of both."""
+"""One request for an answer, what came of it, the line that the traffic log gets of both, and what is kept for review."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from pipelines.serving.answer import Answer, Parts
 from pipelines.serving.guards.verdict import Verdict
 from pipelines.serving.identifiers import Masked
 from pipelines.serving.keys import Key
+from pipelines.traffic.samples import Sample, Shown
 
 
 @dataclass(slots=True)
@@ -27,6 +29,8 @@ class Inquiry:
     characters: int
     """Of all messages."""
     began: float
+    store: bool | None = None
+    """Whether the caller lets the answer be kept for review; None: the request does not say."""
     masked: Masked = field(default_factory=lambda: Masked(""))
     verdicts: list[Verdict] = field(default_factory=list)
     first: float | None = None
@@ -71,6 +75,7 @@ def record_of(
         "request_id": inquiry.request_id,
         "conversation": inquiry.conversation,
         "release": parts.release if parts else None,
+        "prompt": parts.prompt.name if parts else None,
         "canary": canary,
         "shadow": shadow,
         "status": status,
@@ -94,7 +99,35 @@ def record_of(
             "reason": answer.reason,
             "sources": [passage.key for passage in answer.passages],
             "cited": answer.cited.key if answer.cited else None,
+            "top_score": round(answer.passages[0].score, 4) if answer.passages else None,
             "cache": outcome.cache,
             "route": outcome.route,
         }
     return record
+
+
+def sample_of(inquiry: Inquiry, outcome: Outcome) -> Sample:
+    """Question and answer as they are kept for review: masked, the caller's own words not put back."""
+    answer = outcome.answer
+    shown = tuple(
+        Shown.model_construct(key=one.key, content=one.content, paragraph=one.paragraph, title=one.title, text=one.text)
+        for one in answer.passages
+    )
+    return Sample.model_construct(
+        at=datetime.now(UTC),
+        request_id=inquiry.request_id,
+        question=inquiry.masked.text,
+        answer=answer.text,
+        span=answer.answer,
+        as_of=inquiry.as_of,
+        passages=shown,
+        cited=answer.cited.key if answer.cited else None,
+        release=outcome.parts.release,
+        tenant=inquiry.key.tenant,
+        key=inquiry.key.name,
+        conversation=inquiry.conversation,
+        confidence=round(answer.confidence, 4),
+        abstained=answer.abstained,
+        reason=answer.reason,
+        cache=outcome.cache,
+    )

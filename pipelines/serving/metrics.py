@@ -52,6 +52,8 @@ FAMILIES: dict[str, Family] = {
     "ratchet_in_flight": Family("gauge", "Requests being answered", (), "livesum"),
     "ratchet_traffic_backlog": Family("gauge", "Records of the traffic log not yet on disk", (), "livesum"),
     "ratchet_unlogged": Family("counter", "Records that could not be written, where the audit is best effort", ("domain",)),
+    "ratchet_unkept": Family("counter", "Answers that could not be kept for review", ("domain",)),
+    "ratchet_throttled": Family("counter", "Requests refused while their tenant is held back", ("domain",)),
     "ratchet_pointer_read_timestamp_seconds": Family("gauge", "When the pointers were last read, by the worker longest ago", (), "livemin"),
     "ratchet_release_switches": Family("gauge", "Releases gone live since the start, as the busiest worker saw it", (), "livemax"),
     "ratchet_workers": Family("gauge", "Processes of this gateway", (), "livesum"),

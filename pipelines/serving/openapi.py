@@ -1,7 +1,7 @@
 """The gateway's OpenAPI 3.1 document, and docs/api.md made of it: `python -m pipelines.serving.openapi > docs/api.md`.
 
-Requests come from the models that parse them (`shapes`, `upload`), so a new field is described by being there. What the gateway answers
-is written here; a test compares it with what a real gateway answers.
+Requests come from the models that parse them (`shapes`, `feedback_api`, `upload`), so a new field is described by being there. What the
+gateway answers is written here; a test compares it with what a real gateway answers.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sys
 from functools import cache
 from typing import Any, get_args
 
-from pipelines.serving import shapes, upload
+from pipelines.serving import feedback_api, shapes, upload
 from pipelines.serving.answer import Reason
 
 Json = dict[str, Any]
@@ -79,6 +79,7 @@ def _document() -> Json:
         "security": [{"key": []}],
         "tags": [
             {"name": "answers", "description": "OpenAI's endpoints"},
+            {"name": "feedback", "description": "What callers say of answers: docs/feedback.md"},
             {"name": "uploads", "description": "Delivering documents: docs/collect.md"},
             {"name": "operations", "description": "For load balancers and Prometheus; without a key, and so not for the public"},
         ],
@@ -124,6 +125,20 @@ def _paths() -> Json:
         "/v1/embeddings": {"post": embed},
         "/v1/models": {"get": _asked("answers", "Models this key may ask", _replies("Models", 401, 431))},
         "/v1/models/{name}": {"get": _asked("answers", "One model", _replies("Model", 401, 404, 431), parameters=[name])},
+        "/v1/feedback": {
+            "post": _asked(
+                "feedback",
+                "Say whether an answer was right",
+                {
+                    "201": _content("Received", "FeedbackReceived"),
+                    "202": _content("Kept in quarantine: it counts for nothing, and `why` says so", "FeedbackReceived"),
+                    **_errors(400, 401, 403, 404, 408, 413, 429, 431, 503),
+                },
+                description="A later judgement of the same key on the same answer replaces the one before; the same again changes nothing. "
+                "An answer of another tenant is as unknown as one that was never given.",
+                requestBody={"required": True, "content": {"application/json": {"schema": _ref("Judgement")}}},
+            )
+        },
         "/v1/arrivals/{domain}/{upload_id}/{filename}": {
             "put": _asked(
                 "uploads",
@@ -223,7 +238,7 @@ def _ref(name: str) -> Json:
 
 def _schemas() -> Json:
     found: Json = {}
-    for model in (shapes.ChatRequest, shapes.CompletionRequest, shapes.EmbeddingRequest, upload.Sealing):
+    for model in (shapes.ChatRequest, shapes.CompletionRequest, shapes.EmbeddingRequest, feedback_api.Judgement, upload.Sealing):
         schema = model.model_json_schema(ref_template=REF)
         found |= schema.pop("$defs", {})
         found[model.__name__] = schema
@@ -302,6 +317,16 @@ def _schemas() -> Json:
         ),
         "Model": _object(id=TEXT, object={"const": "model"}, created=created, owned_by={"const": "ratchet"}),
         "Models": _object(object={"const": "list"}, data=_list(_ref("Model"))),
+        "FeedbackReceived": _object(
+            id={"type": "string", "description": "Of the judgement"},
+            state={"enum": ["received", "quarantined"]},
+            why={"type": ["string", "null"], "description": "Why it is in quarantine"},
+            review={
+                "type": ["string", "null"],
+                "description": "The item of the review queue that the complaint came to; null for a thumb up, and for an answer that was "
+                "not kept: then it is counted only",
+            },
+        ),
         "UploadedFile": _object(name=TEXT, bytes=WHOLE, sha256={"type": "string", "pattern": "^[0-9a-f]{64}$"}),
         "Sealed": {"type": "object", "required": ["domain", "folder"], "properties": {"domain": TEXT, "folder": MAYBE}},
         "Alive": _object(status={"const": "ok"}),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, Literal
@@ -27,11 +27,12 @@ from pipelines.serving.fleet import Fleet
 from pipelines.serving.guards import inbound, outbound
 from pipelines.serving.guards.verdict import Verdict, refused
 from pipelines.serving.identifiers import Identifiers
-from pipelines.serving.inquiry import Inquiry, Outcome, record_of
+from pipelines.serving.inquiry import Inquiry, Outcome, record_of, sample_of
 from pipelines.serving.live_text import LiveText
 from pipelines.serving.metrics import Metrics
 from pipelines.serving.releases import Releases, Route
 from pipelines.serving.routing import cascade
+from pipelines.traffic import samples
 from pipelines.traffic.log import TrafficLog
 
 GONE = 499
@@ -43,10 +44,17 @@ class Pipeline:
     """Answers inquiries. Its parts are opened and closed by the gateway."""
 
     def __init__(
-        self, fleet: Fleet, releases: Releases, identifiers: Identifiers, cache: AnswerCache, traffic: TrafficLog, metrics: Metrics
+        self,
+        fleet: Fleet,
+        releases: Releases,
+        identifiers: Identifiers,
+        cache: AnswerCache,
+        traffic: TrafficLog,
+        kept: TrafficLog,
+        metrics: Metrics,
     ) -> None:
         self.fleet, self.releases, self.identifiers = fleet, releases, identifiers
-        self.cache, self.traffic, self.metrics = cache, traffic, metrics
+        self.cache, self.traffic, self.kept, self.metrics = cache, traffic, kept, metrics
         self._shadows: set[asyncio.Task[None]] = set()
         self._logging: set[asyncio.Task[None]] = set()
 
@@ -179,7 +187,7 @@ class Pipeline:
         generated, way = None, "own"
         if found.passages:
             ask = functools.partial(self.fleet.generate, conversation=inquiry.conversation, told=inquiry.told)
-            generated = await cascade.first(found, parts, config.serving.routing, ask, route.small)
+            generated = await cascade.first(found, parts, config.serving.routing, ask, route.usable_small)
             way = "small" if generated is not None else "own"
         if found.passages and generated is None:
             work = self.fleet.stream(parts.engine, parts.ask(found.prompt), conversation=inquiry.conversation, told=inquiry.told)
@@ -220,8 +228,8 @@ class Pipeline:
         began = time.perf_counter()
         ask = functools.partial(self.fleet.generate, conversation=inquiry.conversation, told=inquiry.told)
         # A provider in the canary's place would hide that the canary fails.
-        outside = route.outside.generate if route.outside is not None and not canary else None
-        made = await cascade.generate(found, parts, config.serving.routing, ask, outside, small=route.small)
+        outside = route.usable_outside.generate if route.usable_outside is not None and not canary else None
+        made = await cascade.generate(found, parts, config.serving.routing, ask, outside, small=route.usable_small)
         self.metrics.observe("ratchet_stage_seconds", time.perf_counter() - began, "generate")
         return made
 
@@ -245,7 +253,7 @@ class Pipeline:
         self.cache.saw(domain, route.epoch)
         how: Literal["exact", "semantic"] = "exact"
         value = await self.cache.get(key, policy)
-        if value is None and policy.semantic:
+        if value is None and policy.semantic and "semantic_cache" not in route.held.off:
             [vector] = await self.releases.vectors([inquiry.masked.text], parts)
             near = await self.cache.similar(key, vector, policy)
             how, value = "semantic", near.value if near else None
@@ -276,6 +284,9 @@ class Pipeline:
         record = record_of(inquiry, parts, canary, status, seconds, outcome, shadow)
         if config is not None and config.serving.log_questions and config.privacy.profile == "public" and inquiry.masked.text:
             record["question_masked"] = inquiry.masked.text
+        stored = outcome is not None and not shadow and config is not None and samples.may_keep(config, inquiry.store)
+        if stored:
+            record["stored"] = True
         began = time.perf_counter()
         try:
             await self.traffic.write(inquiry.domain, record)
@@ -284,12 +295,30 @@ class Pipeline:
             if status == 200 and not shadow and (config is None or config.serving.audit == "mandatory"):
                 raise
             self.metrics.count("ratchet_unlogged", inquiry.domain)
+        if stored and outcome is not None and config is not None:
+            self._later(self._keep_answer(inquiry, config, outcome))
+
+    async def _keep_answer(self, inquiry: Inquiry, config: DomainConfig, outcome: Outcome) -> None:
+        """Keep question and answer for review. A disk that takes no more, or a key store that is away, costs a review, not an answer."""
+        sample = sample_of(inquiry, outcome)
+        try:
+            if config.privacy.profile == "public":
+                line = samples.line(self.releases.settings, config, sample)
+            else:
+                line = await asyncio.to_thread(samples.line, self.releases.settings, config, sample)
+            await self.kept.write(inquiry.domain, line)
+        except RatchetError:
+            self.metrics.count("ratchet_unkept", inquiry.domain)
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        """What nobody waits for."""
+        task = asyncio.ensure_future(work)
+        self._logging.add(task)
+        task.add_done_callback(self._logging.discard)
 
     def _log_later(self, inquiry: Inquiry, parts: Parts | None, canary: bool) -> None:
         """For a request whose caller has gone: this task is being cancelled and may not wait."""
-        task = asyncio.ensure_future(self._log(inquiry, parts, canary=canary, status=GONE))
-        self._logging.add(task)
-        task.add_done_callback(self._logging.discard)
+        self._later(self._log(inquiry, parts, canary=canary, status=GONE))
 
     def _count(self, inquiry: Inquiry, parts: Parts | None, canary: bool, status: int, seconds: float, outcome: Outcome | None) -> None:
         count, domain = self.metrics.count, inquiry.domain

@@ -18,12 +18,13 @@ from pipelines.config import DomainConfig, Settings, domain_names, load_domain
 from pipelines.errors import RatchetError, Unavailable
 from pipelines.manifest import sha256
 from pipelines.registry import candidates
-from pipelines.serving import client
+from pipelines.serving import client, restraints
 from pipelines.serving.answer import LookUp, Parts, look_up, open_parts, shown
 from pipelines.serving.fleet import Fleet
 from pipelines.serving.guards import documents
 from pipelines.serving.guards.verdict import Verdict
 from pipelines.serving.metrics import Metrics
+from pipelines.serving.restraints import Held
 from pipelines.serving.routing import provider
 from pipelines.serving.routing import small as small_base
 from pipelines.serving.routing.provider import Outside
@@ -60,6 +61,8 @@ class Route:
     shadow_share: float = 0.0
     epoch: int = 0
     """What was cached under an earlier one is not found any more."""
+    held: Held = field(default_factory=Held)
+    """What is held back for a while."""
     since: float = 0.0
     faults: dict[str, str] = field(default_factory=dict)
     """Release -> why it cannot be opened; and what else is wrong with the domain's file."""
@@ -69,6 +72,16 @@ class Route:
     def public(self) -> bool:
         """Whether its text may be kept as it is. What is not known to be public is treated as private."""
         return self.config is not None and self.config.privacy.profile == "public"
+
+    @property
+    def usable_small(self) -> Small | None:
+        """The smaller base, unless it is switched off."""
+        return None if "small" in self.held.off else self.small
+
+    @property
+    def usable_outside(self) -> Outside | None:
+        """The provider, unless it is switched off."""
+        return None if "provider" in self.held.off else self.outside
 
     def chosen(self, conversation: str) -> tuple[Parts | None, bool]:
         """(parts, whether they are the canary's). A conversation stays where it is while the share rises."""
@@ -116,7 +129,7 @@ class Releases:
         Every domain follows by itself, so that one's slow index does not hold up another's release.
         """
         try:
-            rows = await asyncio.to_thread(self._pointers)
+            rows, held = await asyncio.to_thread(self._pointers)
         except Exception as error:
             self.fault = f"the pointers cannot be read: {_reason(error)}"
             return
@@ -124,6 +137,8 @@ class Releases:
         self.metrics.pointers_read()
         self._held = {name for row in rows for name in (row.live_id, row.canary_id, row.previous_id) if name}
         for row in rows:
+            if (route := self.routes.get(row.domain)) is not None:
+                route.held = held.get(row.domain, Held())
             if row.domain not in self._following or self._following[row.domain].done():
                 self._following[row.domain] = asyncio.create_task(self._follow_one(row))
         if self._following:
@@ -271,9 +286,9 @@ class Releases:
             del self._open[release]
             self._opening.pop(release, None)
 
-    def _pointers(self) -> list[Pointer]:
+    def _pointers(self) -> tuple[list[Pointer], dict[str, Held]]:
         with reading(self.settings) as session:
-            return list(session.scalars(select(Pointer)))
+            return list(session.scalars(select(Pointer))), restraints.in_force(session)
 
     def _row(self, release: str) -> Candidate | None:
         with reading(self.settings) as session:

@@ -76,6 +76,7 @@ class Asking(BaseModel):
     n: Literal[1] | None = None
     as_of: str | None = Field(None, pattern=r"^\d{4}-\d{2}-\d{2}$", description="answer by the text in force on this day; default today")
     user: str | None = Field(None, max_length=256)
+    store: bool | None = Field(None, description="OpenAI's: whether the masked answer may be kept for review; default: the domain's rule")
     metadata: dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]] | None = Field(
         None, max_length=16, description="`conversation_id` keeps a conversation on one release while a canary runs"
     )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
-from pipelines.config import PROJECT, Ports, Settings
+from pipelines.config import PROJECT, Ports, Settings, domain_names, load_domain
+from pipelines.errors import RatchetError
 from pipelines.site import secrets
 
 QUIET = {
@@ -53,7 +55,17 @@ def ratchet_env(settings: Settings) -> dict[str, str]:
     for name in ("landing", "database_url", "redis_url", "gateway_workers", "today"):
         if (value := getattr(settings, name)) is not None:
             env[f"RATCHET_{name.upper()}"] = str(value)
-    return env
+    return env | addresses(settings)
+
+
+def addresses(settings: Settings) -> dict[str, str]:
+    """The variables in which domain files say that addresses for alerts and summaries are. They hold secrets, so no file does."""
+    named: set[str] = set()
+    for name in domain_names(settings):
+        with suppress(RatchetError):  # a broken file is told elsewhere
+            alerts = load_domain(name, settings).monitors.alerts
+            named |= {one for one in (alerts.urls_env, alerts.summary_to_env) if one}
+    return {name: os.environ[name] for name in sorted(named) if name in os.environ}
 
 
 def airflow_env(settings: Settings) -> dict[str, str]:

@@ -35,7 +35,7 @@ class Service:
     """Seconds between SIGTERM and SIGKILL."""
 
 
-ALL = ("setup", "mlflow", "triton", "gateway", "api-server", "scheduler", "dag-processor", "triggerer")
+ALL = ("setup", "mlflow", "triton", "gateway", "watcher", "api-server", "scheduler", "dag-processor", "triggerer")
 
 
 def services(settings: Settings, only: tuple[str, ...] = ()) -> list[Service]:
@@ -46,6 +46,8 @@ def services(settings: Settings, only: tuple[str, ...] = ()) -> list[Service]:
         found.append(_triton(settings))
     if "gateway" in wanted:
         found.append(_gateway(settings))
+    if "watcher" in wanted:
+        found.append(_watcher(settings))
     needs_setup = any(service.name in wanted and service.after for service in found)
     return [service for service in found if service.name in wanted or (service.once and needs_setup)]
 
@@ -87,6 +89,11 @@ def _gateway(settings: Settings) -> Service:
     url = settings.url("gateway")
     argv = [sys.executable, "-m", "pipelines.serving.gateway"]
     return Service("gateway", argv, _environ(ratchet_env(settings)), url=url, health=f"{url}/health", port="gateway")
+
+
+def _watcher(settings: Settings) -> Service:
+    """Needs the control database and the traffic log alone: with Airflow down it still tells people, and takes a bad release back."""
+    return Service("watcher", [sys.executable, "-m", "pipelines.monitoring.watcher"], _environ(ratchet_env(settings)))
 
 
 def _environ(env: dict[str, str]) -> dict[str, str]:

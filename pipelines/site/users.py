@@ -1,6 +1,6 @@
 """Who may do what in Airflow: roles per domain and the site's users, as plain data. `plugins/apply_access.py` puts it into Airflow.
 
-A domain's *steward* may deliver, run and clear `collect`, `ingest` and `finetune` and only look at `release`; its *approver* may look at
+A domain's *steward* may deliver, run and clear every stage but `release`, at which they only look; its *approver* may look at
 everything and answer the approval of `release`, and can neither start a run nor change a task's state. So who trains does not release.
 The DAGs `erase` and `rollback` are of the whole site; no role of a domain sees them, and only an administrator starts them.
 """
@@ -20,11 +20,11 @@ from pipelines.site import secrets
 from pipelines.site.airflow_env import airflow_env, airflow_home, metadata_database
 from pipelines.site.pools import pools
 
-Stage = Literal["collect", "ingest", "finetune", "release", "monitor"]
+Stage = Literal["collect", "ingest", "finetune", "release", "monitor", "feedback", "drill"]
 Right = tuple[str, str]
 """(action, resource) in FAB's words; which DAGs a role may touch is said per DAG, by `access_control`."""
 
-VERSION = 5
+VERSION = 6
 """Raised when the rights below change, so that a running site takes them over."""
 
 _SEEN = (

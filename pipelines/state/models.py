@@ -498,7 +498,7 @@ class AlertDelivery(Base):
     address: Mapped[str] = mapped_column(String(80))
     """`<scheme>-<first 8 of the SHA-256 of the address>`: the address itself holds a secret."""
     state: Mapped[str] = mapped_column(String(10), default="waiting")
-    """waiting | sent | failed | silenced"""
+    """waiting | sending | sent | failed | silenced; `sending` is never sent again: nobody knows whether it came"""
     tries: Mapped[int] = mapped_column(default=0)
     due_at: Mapped[datetime] = mapped_column(default=now)
     sent_at: Mapped[datetime | None]

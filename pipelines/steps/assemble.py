@@ -33,9 +33,9 @@ def index(settings: Settings, domain_name: str, version_id: str) -> Manifest:
     version = version_of(settings, version_id)
 
     def body(step_hash: str) -> Outcome:
-        from pipelines.corpus import warehouse
+        from pipelines.corpus import corrections, warehouse
 
-        documents = warehouse.documents(settings, domain_name, version_id)
+        documents = corrections.texts(warehouse.documents(settings, domain_name, version_id))
         counts: dict[str, float] = {"documents": len(documents)}
 
         def build(out: Path) -> None:

@@ -80,13 +80,17 @@ def _prepare(settings: Settings, domain: DomainConfig, row: Arrival, step_hash: 
     from pipelines.intake import contract, extract
     from pipelines.masking import coverage, report
     from pipelines.masking.mask import Masker
-    from pipelines.steps import screening
+    from pipelines.steps import corrections, screening
 
     folder = settings.landing_zone / domain.domain / row.folder
     extracted = extract.extract(folder, domain, row.effective)
     refused += extracted.refusals
     if extracted.too_many:
         raise ArrivalRefused(extracted.too_many, where=row.folder, todo="deliver it in parts")
+    if extracted.corrected:
+        corrections.keep_accepted(settings, domain.domain, extracted)
+        domain = corrections.rules_for(domain)
+        refused[:] = extracted.refusals
     if not extracted.records:
         raise _nothing_readable(row, refused)
     reports = artifacts.place(settings, "contract", step_hash)
@@ -99,7 +103,10 @@ def _prepare(settings: Settings, domain: DomainConfig, row: Arrival, step_hash: 
     if breaches:
         screening.drop_unstorable(extracted)
     keys, seal = sealing.sealer(settings), sealing.is_sealed(domain)
-    extract.name_subjects(extracted, domain, keys)
+    if extracted.corrected:
+        corrections.name_subjects(settings, domain, extracted, keys)
+    else:
+        extract.name_subjects(extracted, domain, keys)
     refused[:] = extracted.refusals
     if not extracted.records:
         raise _nothing_readable(row, refused)

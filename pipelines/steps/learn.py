@@ -54,17 +54,19 @@ def examples(settings: Settings, domain_name: str, version_id: str) -> Manifest:
 
 
 def _examples(settings: Settings, domain: DomainConfig, version: DatasetVersion, step_hash: str) -> Outcome:
-    from pipelines.corpus import warehouse
+    from pipelines.corpus import corrections, warehouse
     from pipelines.evaluation import suites
+    from pipelines.training import corrections as corrected
     from pipelines.training import gather, people
 
     documents = warehouse.documents(settings, domain.domain, version.id)
-    apart = suites.kept_apart(settings, domain)
+    apart = suites.kept_apart(settings, domain, documents)
     path = people.path_of(settings, domain)
-    written = people.load(path, domain.task.kind) if path else []
+    texts = corrections.texts(documents)
+    written = [*(people.load(path, domain.task.kind) if path else []), *corrected.examples(corrections.of(documents), texts, domain)]
 
     def fill(out: Path) -> None:
-        write_json(out / "facts.json", gather.gather(documents, domain, apart, written, out))
+        write_json(out / "facts.json", gather.gather(texts, domain, apart, written, out))
 
     folder = artifacts.make(settings, "examples", step_hash, fill)
     # Read back: a try that was killed may have left the folder.

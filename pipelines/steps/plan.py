@@ -125,6 +125,9 @@ def _kind(signals: Signals, policy: PlanPolicy) -> tuple[Kind, str]:
         return "none", same
     if learned := _training(signals, policy):
         return "adapter", "; ".join(learned)
+    if signals.only_corrections:
+        limit = f"plan.retrain_after_feedback: {policy.retrain_after_feedback}"
+        return "none", f"no text changed, and {signals.feedback} documents of feedback wait to be learned ({limit})"
     return "index", f"facts travel by index: {_below(signals, policy)}"
 
 

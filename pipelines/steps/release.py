@@ -12,6 +12,7 @@ from pipelines.errors import Conflict, RatchetError, Unavailable
 from pipelines.registry import artifacts, candidates, parts, pointer
 from pipelines.state.database import reading, transaction
 from pipelines.state.models import Approval, Candidate, DatasetVersion, Tenure, now
+from pipelines.steps import feedback
 
 if TYPE_CHECKING:
     from pipelines.rollout_config import Rollout
@@ -160,6 +161,7 @@ def promote(settings: Settings, domain_name: str, candidate_id: str) -> dict[str
         raise Conflict(f"{candidate_id} was not rolled out", todo="clear `canary`")
     moved = pointer.promote(settings, candidate_id, actor=approval.actor if approval else "ratchet")
     began = time.monotonic()
+    feedback.settle(settings, domain_name, candidate_id)
     Caller.for_site(settings).wait_live(domain_name, candidate_id, seconds=30)
     return {"release": candidate_id, "moved": moved, "seen_after_s": round(time.monotonic() - began, 2)}
 

@@ -16,6 +16,7 @@ from pydantic import Field
 from sqlalchemy import func, select
 
 from pipelines.config import DomainConfig, Settings
+from pipelines.corpus import corrections
 from pipelines.corpus.documents import FOREVER, Document
 from pipelines.evaluation import goldens as evaluation
 from pipelines.evaluation.goldens import Golden
@@ -78,6 +79,8 @@ class Signals(Strict):
     """Of these, those whose document fits a question rule as it reads now: from the others nothing could be learned anew."""
     feedback: int = 0
     """Documents of source `feedback` since `learned`."""
+    only_corrections: bool = False
+    """What the version has that `served` has not are corrections that people accepted: no text changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +111,15 @@ def measure(settings: Settings, domain: DomainConfig, version_id: str, live: Can
     questions = evaluation.load(settings.configs / domain.gate.goldens)
     if live is None or served is None:
         return Signals(documents={"added": wanted.documents}, goldens=len(questions))
-    changes = warehouse.diff(settings, domain.domain, served.id, version_id)
+    every = warehouse.diff(settings, domain.domain, served.id, version_id)
+    changes = [change for change in every if not corrections.is_one(change.key)]
     kinds = Counter(change.kind for change in changes)
     found: dict[str, Any] = {
         "against": live.id,
         "served": served.id,
         "same_content": wanted.content == served.content,
         "documents": {kind: kinds[kind] for kind in ("added", "amended", "withdrawn", "removed") if kinds[kind]},
+        "only_corrections": bool(every) and not changes,
         "keys": tuple(dict.fromkeys(change.key for change in changes))[:NAMED],
         "new_prompt": parts.prompt_sha256(settings, domain) != live.prompt_sha256,
         "new_retrieval": _new_retrieval(settings, domain, live),
@@ -147,10 +152,10 @@ def _of_learning(settings: Settings, domain: DomainConfig, adapter: Artifact, wa
         base = session.get(DatasetVersion, adapter.facts.get("version", ""))
     if base is None:
         return {}
-    between = _Between(*warehouse.changed_rows(settings, domain.domain, base.id, wanted.id))
+    between = _Between(*map(corrections.texts, warehouse.changed_rows(settings, domain.domain, base.id, wanted.id)))
     before = drift.cached(folder, base.content, rules)
     if before is None:
-        before = drift.profile(warehouse.documents(settings, domain.domain, base.id), rules)
+        before = drift.profile(corrections.texts(warehouse.documents(settings, domain.domain, base.id)), rules)
         drift.cached(folder, base.content, rules, before)
     after = before.after(gone=drift.profile(between.gone, rules), come=drift.profile(between.come, rules))
     new = between.new()

@@ -26,7 +26,7 @@ privacy: {{profile: public}}
 task: {{}}
 gate: {{goldens: goldens/x.jsonl, floors: {{}}}}
 """
-STAGES = ("ingest", "finetune", "release", "monitor")
+STAGES = ("ingest", "finetune", "release", "monitor", "feedback", "drill")
 BY_HAND = ("erase", "rollback")
 COLLECT = """\
 sources:
@@ -86,10 +86,18 @@ def test_one_task_per_source_on_the_ticks_of_all_their_schedules(parsed: dict[st
     assert collect["rights"]["law.approver"] == {"DAGs": ["can_read"]}
 
 
-def test_the_traffic_log_is_rotated_hourly(parsed: dict[str, Any]) -> None:
+def test_the_traffic_log_is_rotated_and_measured_hourly(parsed: dict[str, Any]) -> None:
     monitor = parsed["good"]["dags"]["notes.monitor"]
-    assert monitor["leaves"] == ["rotate"] and monitor["ticks"] == ["17 * * * *"] and monitor["max_active_runs"] == 1
+    assert monitor["leaves"] == ["drift", "judge", "probe", "summarise", "texts"]
+    assert all(what["upstream"] == ([] if task == "rotate" else ["rotate"]) for task, what in monitor["tasks"].items())
+    assert monitor["ticks"] == ["17 * * * *"] and monitor["max_active_runs"] == 1
     assert monitor["rights"]["notes.steward"] == {"DAGs": ["can_edit", "can_read"]}
+
+
+def test_feedback_is_harvested_and_delivered_daily_each_for_itself(parsed: dict[str, Any]) -> None:
+    feedback = parsed["good"]["dags"]["law.feedback"]
+    assert feedback["leaves"] == sorted(feedback["tasks"]) == ["deliver", "harvest"] and "41 5 * * *" in feedback["ticks"]
+    assert feedback["rights"]["law.approver"] == {"DAGs": ["can_read"]}
 
 
 def test_a_broken_domain_file_costs_only_its_own_dags_and_names_the_key(parsed: dict[str, Any]) -> None:
@@ -110,7 +118,8 @@ def test_policy(parsed: dict[str, Any]) -> None:
         domain, _, stage = dag_id.rpartition(".")
         assert dag["tags"] == sorted([domain or "by hand", stage])
         assert dag["owner"] == ("compliance" if domain else "administrator")
-        schedules = dict.fromkeys(("collect", "monitor"), "MultipleCronTriggerTimetable") | dict.fromkeys(BY_HAND, "NullTimetable")
+        timed = dict.fromkeys(("collect", "monitor", "feedback", "drill"), "MultipleCronTriggerTimetable")
+        schedules = timed | dict.fromkeys(BY_HAND, "NullTimetable")
         assert dag["schedule"] == schedules.get(stage, "AssetOrTimeSchedule")
         runbook = {"rollback": "release"}.get(stage, stage)
         for words in ("**Purpose.**", "**Inputs.**", "**Outputs.**", "**At 3 a.m.**", f"docs/runbooks/{runbook}.md"):
@@ -154,7 +163,7 @@ def test_events_go_out_through_an_alias_only(parsed: dict[str, Any]) -> None:
     for dag in parsed["good"]["dags"].values():
         outlets = {task: what["outlets"] for task, what in dag["tasks"].items() if what["outlets"]}
         # `collect` announces nothing: the watcher of the landing zone sees what was delivered.
-        assert outlets == ({} if dag["stage"] in ("collect", "monitor", "rollback") else {"announce": ["AssetAlias"]})
+        assert outlets == ({} if dag["stage"] in ("collect", "monitor", "feedback", "drill", "rollback") else {"announce": ["AssetAlias"]})
 
 
 def test_a_withdrawn_candidate_cannot_end_green(parsed: dict[str, Any]) -> None:

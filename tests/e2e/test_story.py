@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from browser import CHROMIUM, DRIVER, browser, log_in, picture, waited
-from living_site import Site, mine, worked
+from living_site import Site, worked
 
 from pipelines.errors import Conflict, NotFound
 from pipelines.registry import views
@@ -25,20 +23,6 @@ from pipelines.state.models import Approval, Artifact
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 
 QUESTION = "What is the exempt consumer lease threshold in 2014?"
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    made = Site(tmp_path_factory.mktemp("site"))
-    watcher = threading.Thread(target=made.watch, daemon=True)
-    watcher.start()
-    try:
-        made.output = made.run("demo").stdout
-        yield made
-    finally:
-        made.stop_watching()
-        watcher.join()
-        made.run("down", check=False)
 
 
 def test_the_answers_follow_the_law(site: Site) -> None:
@@ -198,13 +182,3 @@ def test_a_person_reads_the_board_and_the_gate_report_in_a_browser(site: Site, t
         waited(driver, By.XPATH, "//*[contains(text(), 'clinical.ingest')]")
         picture(driver, tmp_path, "dag")
         assert driver.current_url.startswith(f"{url}/dags/clinical.ingest")
-
-
-def test_rollback_and_history_work_with_airflow_stopped(site: Site) -> None:
-    site.run("down")
-    assert all(row["state"] == "down" for row in site.json("status"))
-    assert not [process for process in mine(site.settings) if process.pid != os.getpid()]
-    assert site.json("rollback", "regulatory", "--reason", "testing")[0]["live"] == "regulatory/r1"
-    today = time.strftime("%Y-%m-%d", time.gmtime())
-    assert [row["release"] for row in site.json("live", "regulatory", "--on", today)] == ["regulatory/r1", "regulatory/r2", "regulatory/r1"]
-    assert site.json("audit", "verify")[0]["whole"] is True

@@ -114,12 +114,26 @@ def test_every_route_asks_for_a_user(airflow: None, site: Settings, monkeypatch:
 
     monkeypatch.setattr(board, "load_settings", lambda: site)
     app = board.make_app()
-    assert len(app.routes) == 3
+    paths = {route.path for route in app.routes}
+    assert {"/", "/report/{domain}/{number}", "/monitoring/{domain}", "/review/{domain}/{item}", "/review-keys.js"} <= paths
     for route in app.routes:
         assert get_user in {dependency.call for dependency in route.dependant.dependencies}
     client = TestClient(app)
-    for path in ("/", "/report/law/r1", "/arrival/law/law-2/contract"):
+    for path in ("/", "/report/law/r1", "/arrival/law/law-2/contract", "/monitoring/law", "/review/law", "/review-keys.js"):
         assert client.get(path).status_code == 401
+    assert client.post("/review/law/law-q1", data={"verdict": "accept"}).status_code == 401
+
+
+def test_a_refused_candidates_first_reason_is_shown_and_the_rest_folded_away(site: Settings) -> None:
+    import board
+
+    with transaction(site) as session:
+        session.get_one(GateReport, "law/r2").reasons = ["first", HOSTILE, "third"]
+        session.get_one(Candidate, "law/r2").reason = f"gate fail: first; {HOSTILE}; third"
+    page = bytes(board.render(site, lambda dag_id: True).body).decode()
+    shown, folded = page.split('<td class="wide">first', 1)[1].split("</details>", 1)[0].split("<summary>", 1)
+    assert shown == "<details>" and folded.startswith("and 2 more</summary>") and "<li>third</li>" in folded
+    assert "<script" not in page
 
 
 def test_the_page_is_empty_but_well_on_a_new_site(settings: Settings) -> None:

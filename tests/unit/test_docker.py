@@ -50,9 +50,9 @@ def manifest(kind: str, name: str) -> dict[str, Any]:
 def test_every_part_of_the_production_shape_is_there() -> None:
     assert {
         "postgres", "redis", "minio", "mlflow", "api-server", "scheduler", "dag-processor", "triggerer", "triton-1", "triton-2", "gateway",
-        "otel-collector", "prometheus",
+        "otel-collector", "prometheus", "grafana",
     } <= SERVICES.keys()  # fmt: skip
-    assert {name for name, one in SERVICES.items() if "profiles" in one} == {"minio", "otel-collector", "prometheus"}
+    assert {name for name, one in SERVICES.items() if "profiles" in one} == {"minio", "otel-collector", "prometheus", "grafana"}
     assert set(COMPOSE) == {"name", "services", "volumes", *(key for key in COMPOSE if key.startswith("x-"))}
 
 

@@ -13,7 +13,9 @@ from pipelines.intake.records import RawRecord, Refusal, iso_date
 
 def needed(sources: Sources) -> list[str]:
     """The columns that the domain names, each once."""
-    return list(dict.fromkeys((sources.key, *sources.text, *sources.subject, *filter(None, (sources.title, sources.effective)))))
+    return list(
+        dict.fromkeys((sources.key, *sources.text, *sources.subject, *filter(None, (sources.title, sources.effective, sources.source))))
+    )
 
 
 def record(row: object, sources: Sources, effective: str, place: str) -> RawRecord | Refusal:
@@ -23,9 +25,10 @@ def record(row: object, sources: Sources, effective: str, place: str) -> RawReco
     if missing := [name for name in (sources.key, *sources.text) if name not in row]:
         return Refusal(place, f"columns are missing: {', '.join(missing)}")
     key, title = cell(row.get(sources.key)), cell(row.get(sources.title)) if sources.title else ""
+    source = cell(row.get(sources.source)) if sources.source else ""
     parts = [cell(row.get(name)) for name in sources.text]
     subjects = [cell(value) for name in sources.subject for value in _many(row.get(name))]
-    if None in (key, title, *parts, *subjects):
+    if None in (key, title, source, *parts, *subjects):
         return Refusal(place, "a column holds neither text nor a number")
     if not key or len(key) > MAX_KEY:
         return Refusal(place, f"the key in column {sources.key!r} is empty or longer than {MAX_KEY} characters")
@@ -40,7 +43,7 @@ def record(row: object, sources: Sources, effective: str, place: str) -> RawReco
             valid_from = day(cell(row.get(sources.effective)) or "")
         except ValueError:
             return Refusal(place, f"column {sources.effective!r} does not hold a date written YYYY-MM-DD")
-    return RawRecord(key, title or "", text, valid_from, "", False, tuple(filter(None, subjects)), place)
+    return RawRecord(key, title or "", text, valid_from, source or "", False, tuple(filter(None, subjects)), place)
 
 
 def day(given: str) -> str:

@@ -63,6 +63,10 @@ class Budgets:
         item, names = self._day(key, key.tokens_per_day)
         await self._count(lambda counters: counters.tokens.hit(item, *names, cost=tokens))
 
+    async def hold_back(self, domain: str, tenant: str, limit: int) -> None:
+        """Count one request of a tenant that is held back in a domain. TooMany when it is one too many."""
+        await self._slide(limit, "held", f"{domain}/{tenant}", "requests of your organisation are held back for now")
+
     async def close(self) -> None:
         """Close the connections."""
         if self._pool is not None:
@@ -79,14 +83,17 @@ class Budgets:
             )
 
     async def _have_requests(self, key: Key, limit: int) -> None:
+        await self._slide(limit, "requests", key.name, f"more than {limit} requests a minute")
+
+    async def _slide(self, limit: int, budget: str, name: str, what: str) -> None:
         from limits import RateLimitItemPerMinute
 
-        item = RateLimitItemPerMinute(limit, namespace="requests")
-        if await self._count(lambda counters: counters.requests.hit(item, key.name)):
+        item = RateLimitItemPerMinute(limit, namespace=budget)
+        if await self._count(lambda counters: counters.requests.hit(item, name)):
             return
-        stats = await self._count(lambda counters: counters.requests.get_window_stats(item, key.name))
+        stats = await self._count(lambda counters: counters.requests.get_window_stats(item, name))
         wait = min(60, max(1, math.ceil(stats.reset_time - time.time())))
-        raise TooMany(f"more than {limit} requests a minute", todo=f"try again in {wait} s", budget="requests", retry_after=wait)
+        raise TooMany(what, todo=f"try again in {wait} s", budget=budget, retry_after=wait)
 
     def _day(self, key: Key, limit: int) -> tuple[Any, tuple[str, str]]:
         from limits import RateLimitItemPerDay

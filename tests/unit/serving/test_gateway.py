@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 from pipelines.errors import NotFound, Unavailable
 from pipelines.serving.caller import Caller
 from pipelines.serving.keys import issue_key, site_key
+from pipelines.traffic import samples
 
 pytestmark = [
     pytest.mark.services,
@@ -259,6 +261,36 @@ def test_the_log_of_a_public_domain_holds_a_masked_question(ask: Any, releases: 
     assert record["release"] == releases[0] and record["status"] == 200 and record["key"] == "leasing desk"
     assert record["as_of"] == "2014-05-01" and record["sources"] == ["9-2-e"] and record["latency_ms"] > 0
     assert {"at", "request_id", "canary", "tokens_in", "tokens_out", "confidence", "abstained"} <= set(record)
+
+
+def test_a_public_answer_is_kept_for_review_unless_its_caller_says_no(ask: Any, releases: tuple[str, str], site: Any) -> None:
+    kept = ask("Who signs for jane.doe@example.org?", as_of="2014-05-02").id.removeprefix("chatcmpl-")
+    not_kept = ask("Who signs for jane.doe@example.org?", as_of="2014-05-03", store=False).id.removeprefix("chatcmpl-")
+    deadline = time.monotonic() + 10
+    while not (found := samples.find(site.settings, "regulatory", [kept, not_kept])) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert set(found) == {kept}
+    sample = found[kept]
+    assert sample.question == "Who signs for [CONTACT-1]?" and sample.release == releases[0] and sample.as_of == "2014-05-02"
+    assert [passage.key for passage in sample.passages] == ["9-2-e"] and sample.answer
+    last = {record["request_id"]: record for record in site.traffic("regulatory")}
+    assert last[kept]["stored"] and not last[not_kept].get("stored")
+    assert last[kept]["prompt"] == "grounded_extraction/v1" and last[kept]["top_score"] is not None
+
+
+def test_a_tenant_is_held_back_for_a_while(ask: Any, releases: tuple[str, str], site: Any) -> None:
+    from pipelines.state.database import transaction
+    from pipelines.state.models import Restraint, now
+
+    tenant = issue_key(site.settings, "loud desk", ["regulatory"])
+    with transaction(site.settings) as session:
+        held = {"kind": "throttle", "subject": "loud desk", "requests_per_minute": 2, "until": now() + timedelta(minutes=5)}
+        session.add(Restraint(domain="regulatory", by="watcher", reason="test", **held))
+    url, deadline = f"{site.settings.url('gateway')}", time.monotonic() + 10
+    while (answer := raw(url, tenant, request())).status_code == 200 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert answer.status_code == 429 and int(answer.headers["retry-after"]) >= 1
+    assert ask("Who signs?").id, "others are answered as before"
 
 
 def test_nothing_of_a_private_question_is_written_anywhere(gateway: str, key: str, ask: Any, releases: tuple[str, str], site: Any) -> None:
