@@ -174,6 +174,27 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             ),
         ),
     ),
+    "The loop": (
+        Panel(
+            "Open incidents",
+            "Incidents that are open or acknowledged, by domain and severity. The monitoring page of the release board has them whole.",
+            "short",
+            (("max by (domain, severity) (ratchet_incidents)", "{{domain}} {{severity}}"),),
+        ),
+        Panel(
+            "The watcher's last round",
+            "Seconds since the watcher looked. Above 180 for a minute RatchetWatcherSilent is raised: nobody watches the answers.",
+            "s",
+            (("time() - max(ratchet_watcher_seen_timestamp_seconds)", "ago"),),
+            kind="stat",
+        ),
+        Panel(
+            "Judgements",
+            "What callers say of answers, a second: up or down, and whether it was received or put into quarantine.",
+            "ops",
+            ((_rate("ratchet_feedback_total", "domain, rating, state"), "{{domain}} {{rating}} {{state}}"),),
+        ),
+    ),
     "The fleet": (
         Panel(
             "Instances",

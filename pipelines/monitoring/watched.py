@@ -17,7 +17,7 @@ from sqlalchemy import select
 from pipelines.config import DomainConfig, Settings, load_domain
 from pipelines.errors import BadInput
 from pipelines.monitor_config import Burn, By, Monitors, Rule
-from pipelines.monitoring import actions, desk, detectors, incidents, learning, topics, traces
+from pipelines.monitoring import actions, desk, detectors, incidents, learning, texts, topics, traces
 from pipelines.monitoring.detectors import Seen, Signal
 from pipelines.monitoring.measures import MEASURES
 from pipelines.monitoring.recent import Recent
@@ -34,6 +34,12 @@ GONE: dict[By, timedelta] = {
 }  # fmt: skip
 """After so long without a request a group is taken to be no more; a release or a prompt only when it is not live. `all` never is: that
 nobody asks any more may be the fault."""
+TEXTS_EVERY, TEXTS = timedelta(minutes=1), 200
+"""Of kept answers so many are measured so often where a rule watches what they say; the hourly run takes the rest."""
+OF_TEXTS = frozenset(
+    {"groundedness_mean", "readability_question", "readability_answer", "question_words", "foreign_share", "impolite_share",
+     "inconsistent_share"}
+)  # fmt: skip
 CLOCK = timedelta(seconds=30)
 """A clock that was put back by more is begun anew with."""
 _States = dict[str, dict[str, Any]]
@@ -51,6 +57,7 @@ class Watched:
         self._recent: Recent | None = None
         self._states: _States | None = None
         self._written: dict[str, str] = {}
+        self._texts_at: datetime | None = None
 
     # --- its file ------------------------------------------------------------------------------------------------------
 
@@ -112,6 +119,7 @@ class Watched:
         states = copy.deepcopy(self._states)
         at = pointer.current(self.settings, self.name)
         self._accepted(monitors, states)
+        self._read_texts(config, now)
         signals = [*self._removed(monitors, now), *self._changed(monitors, states, now)]
         references = learning.references(self.settings, config, states, now)
         for rule, seen in self._seen(monitors, recent, references, at.live_id if at else None, now):
@@ -196,6 +204,14 @@ class Watched:
                 if state.get("raised") and state.get("of") != detectors.mark(rule):
                     state.clear()
                     yield Signal("cleared", rule.name, group, now, 0.0, 0.0, "the rule was changed, and judges anew")
+
+    def _read_texts(self, config: DomainConfig, now: datetime) -> None:
+        """Measure kept answers where a rule watches that: the hourly run comes too late for it."""
+        if not any(rule.measure in OF_TEXTS for rule in config.monitors.watched()):
+            return
+        if self._texts_at is None or not timedelta(0) <= now - self._texts_at < TEXTS_EVERY:
+            self._texts_at = now
+            texts.read(self.settings, config, now, most=TEXTS)
 
     # --- what is remembered ---------------------------------------------------------------------------------------------
 

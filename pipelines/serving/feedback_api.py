@@ -24,6 +24,7 @@ from pipelines.serving.guards import inbound as guard
 from pipelines.serving.guards.verdict import BROKEN
 from pipelines.serving.identifiers import Identifiers
 from pipelines.serving.keys import Key
+from pipelines.serving.metrics import Metrics
 from pipelines.state.models import now
 from pipelines.strict import Strict
 
@@ -67,14 +68,14 @@ class Judgement(Strict):
         return self.model.replace("@", "/", 1).partition("/")[0]
 
 
-def mount(app: FastAPI, settings: Settings, access: Access, identifiers: Identifiers) -> None:
+def mount(app: FastAPI, settings: Settings, access: Access, identifiers: Identifiers, metrics: Metrics) -> None:
     """Add the route to the gateway's application."""
-    app.add_route(PATH, _Route(settings, access, identifiers).post, methods=["POST"])
+    app.add_route(PATH, _Route(settings, access, identifiers, metrics).post, methods=["POST"])
 
 
 class _Route:
-    def __init__(self, settings: Settings, access: Access, identifiers: Identifiers) -> None:
-        self._settings, self._access, self._identifiers = settings, access, identifiers
+    def __init__(self, settings: Settings, access: Access, identifiers: Identifiers, metrics: Metrics) -> None:
+        self._settings, self._access, self._identifiers, self._metrics = settings, access, identifiers, metrics
 
     async def post(self, request: Request) -> Response:
         try:
@@ -103,6 +104,7 @@ class _Route:
             raise BadInput(f"{received.why}, and was not taken", where="correction", todo=todo) from None
         held = await asyncio.to_thread(_held, domain, [one for one in (correction, comment) if one])
         received = await self._receive(key, domain, answer, said, correction=correction, comment=comment, held=held)
+        self._metrics.count("ratchet_feedback", domain.domain, said.rating, received.state)
         body = {"id": received.id, "state": received.state, "why": received.why, "review": received.review}
         return shapes.reply(201 if received.state == "received" else 202, body, {"X-Request-Id": answer.request_id})
 

@@ -23,7 +23,7 @@ from starlette.requests import ClientDisconnect
 
 from pipelines.config import Settings, load_settings
 from pipelines.errors import BadInput, NotAllowed, NotFound, RatchetError
-from pipelines.serving import feedback_api, http_limits, openapi, rollout, shapes, telemetry, upload
+from pipelines.serving import feedback_api, http_limits, loop_gauges, openapi, rollout, shapes, telemetry, upload
 from pipelines.serving.access import Access, TooMany
 from pipelines.serving.cache.answers import AnswerCache
 from pipelines.serving.fleet import Fleet
@@ -264,7 +264,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_route("/metrics", gateway.show_metrics, methods=["GET"])
     app.add_route("/openapi.json", gateway.schema, methods=["GET"])
     upload.mount(app, settings, gateway.access)
-    feedback_api.mount(app, settings, gateway.access, gateway.identifiers)
+    feedback_api.mount(app, settings, gateway.access, gateway.identifiers, gateway.metrics)
 
     @app.exception_handler(RatchetError)
     async def _expected(_request: Request, error: Exception) -> Response:
@@ -308,6 +308,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         gateway.fleet.supervise,
         gateway.access.follow,
         gateway.watch_rollouts,
+        functools.partial(loop_gauges.follow, gateway.settings, gateway.metrics),
         gateway.warm,
         functools.partial(upload.keep_clean, gateway.settings),
     )

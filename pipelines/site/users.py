@@ -46,7 +46,7 @@ BOARD_ROLE = "Board"
 """What Airflow's own Viewer lacks to be shown the release board in the Browse menu."""
 
 
-def role(domain: str, right: Literal["steward", "approver"]) -> str:
+def role(domain: str, right: Literal["steward", "approver", "reviewer"]) -> str:
     """Name of a domain's role in Airflow."""
     return f"{domain}.{right}"
 
@@ -55,7 +55,8 @@ def access_control(domain: str, stage: Stage) -> dict[str, dict[str, set[str]]]:
     """Rights of the domain's roles on one DAG. FAB knows no wildcards, so every DAG says its own."""
     look, work = {"DAGs": {"can_read"}}, {"DAGs": {"can_read", "can_edit"}}
     if stage == "release":
-        return {role(domain, "steward"): look, role(domain, "approver"): work}
+        # Who reviews answers reads the board, which goes by this.
+        return {role(domain, "steward"): look, role(domain, "approver"): work, role(domain, "reviewer"): look}
     return {role(domain, "steward"): work, role(domain, "approver"): look}
 
 
@@ -76,6 +77,7 @@ def roles(settings: Settings) -> dict[str, list[Right]]:
     for name in domain_names(settings):  # broken ones too: their DAGs must parse at once when the file is mended
         wanted[role(name, "steward")] = [*LOOK, *RUN]
         wanted[role(name, "approver")] = [*LOOK, *ANSWER]
+        wanted[role(name, "reviewer")] = [*LOOK]
     return wanted
 
 
@@ -87,6 +89,8 @@ def members(settings: Settings) -> dict[str, list[str]]:
             users.setdefault(user, set()).add(role(name, "steward"))
         for user in domain.roles.approvers:
             users.setdefault(user, set()).add(role(name, "approver"))
+        for user in domain.feedback.reviewer_names:
+            users.setdefault(user, set()).add(role(name, "reviewer"))
     for standard in ("steward", "approver"):
         users.setdefault(standard, {"Viewer", BOARD_ROLE})
     return {user: sorted(held) for user, held in sorted(users.items())}

@@ -21,7 +21,7 @@ from pipelines.registry import pointer, views
 from pipelines.site import secrets
 from pipelines.site.airflow_api import AirflowClient
 from pipelines.state.database import reading
-from pipelines.state.models import AuditEvent, Incident, ReviewItem
+from pipelines.state.models import AuditEvent, Incident, MonitorMark, ReviewItem
 from pipelines.steps import plan
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
@@ -124,7 +124,7 @@ def test_a_prompt_edit_that_doubles_the_tokens_is_told_and_taken_back_by_itself(
     before = live(site)
     traffic = Traffic(site, 4)
     try:
-        until("enough traffic for a reference", lambda: len(traffic.answers) >= 480, 400)
+        until("a detector that knows what is usual", lambda: _knows(site), 400)
         (prompts / "v2.jinja").write_text(WORSE, encoding="utf-8")
         (prompts / "v2.yaml").write_text("compatible_with: [v1]\n", encoding="utf-8")
         edit(site, task={"prompt": "grounded_extraction/v2"})
@@ -186,6 +186,12 @@ def test_complaints_are_reviewed_on_the_board_and_mended_by_the_next_release(sit
         assert {item.mended_by for item in items} == {better} and all(item.mended_at is not None for item in items)
     if CHROMIUM and DRIVER:
         _look_at_monitoring(site, tmp_path, better)
+
+
+def _knows(site: Site) -> bool:
+    with reading(site.settings) as session:
+        mark = session.get(MonitorMark, (DOMAIN, "detector:tokens_in"))
+        return mark is not None and any("model" in state for state in mark.state.values())
 
 
 def _review(site: Site, tmp_path: Path) -> None:

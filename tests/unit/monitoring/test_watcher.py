@@ -17,10 +17,11 @@ import pytest
 import traffic_lines
 import yaml
 from receivers import Hook, hook
+from sampled_answers import keep, sample
 from watching import ENV, PAGE, T0, domain_file, minutes, release, site, words
 
 from pipelines import locks
-from pipelines.config import PROJECT, Settings
+from pipelines.config import PROJECT, Settings, load_domain
 from pipelines.errors import Conflict
 from pipelines.monitoring import desk, watcher
 from pipelines.monitoring.lease import LASTS, Lease
@@ -352,3 +353,18 @@ def test_the_service_watches_until_it_is_told_to_stop_and_a_second_waits(setting
             if one is not None:
                 one.kill()
                 one.communicate()
+
+
+def test_a_rule_on_what_answers_say_is_seen_by_the_watcher_itself(settings: Settings, duty: Hook) -> None:
+    rule = PAGE | {"name": "ground", "measure": "groundedness_mean", "above": None, "below": 0.8, "min_requests": 5, "hold": 1}
+    domain_file(settings, {name: value for name, value in rule.items() if value is not None}, window_seconds=300.0, every_seconds=15.0)
+    said = [
+        sample(
+            minutes(number / 10), number, release="d/r2", answer="A lessor may burn them at once.", span="A lessor may burn them at once"
+        )
+        for number in range(60)
+    ]
+    keep(settings, load_domain("d", settings), said)
+    traffic(settings, 0, 6)
+    rounds(settings, 0.25, 12, Watcher(settings))
+    assert any("ground" in one["title"] for one in duty.got), duty.got

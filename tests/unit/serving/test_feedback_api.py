@@ -23,6 +23,7 @@ from pipelines.serving.access import Access
 from pipelines.serving.gateway import create_app
 from pipelines.serving.identifiers import Identifiers
 from pipelines.serving.keys import issue_key
+from pipelines.serving.metrics import Metrics
 from pipelines.state.database import reading
 from pipelines.state.models import AuditEvent, FeedbackRow, ReviewItem, now
 
@@ -60,10 +61,12 @@ def access(settings: Settings) -> Access:
 @pytest.fixture
 def address(settings: Settings, access: Access) -> Iterator[str]:
     app, identifiers = FastAPI(openapi_url=None), Identifiers(settings)
-    feedback_api.mount(app, settings, access, identifiers)
+    metrics = Metrics(settings)
+    feedback_api.mount(app, settings, access, identifiers, metrics)
     with served(app) as url:
         yield url
     identifiers.close()
+    metrics.close()
 
 
 @pytest.fixture
@@ -198,8 +201,6 @@ def test_a_caller_judges_the_answer_it_was_just_given(site: Any, engine: Any) ->
     release = site.candidate("busy", 1)
     site.point("busy", release)
     app = create_app(settings)
-    if feedback_api.PATH not in {getattr(route, "path", "") for route in app.routes}:
-        feedback_api.mount(app, settings, app.state.gateway.access, app.state.gateway.identifiers)
     headers = {"Authorization": f"Bearer {issue_key(settings, 'judge', ['busy'])}"}
     with served(app) as url, httpx.Client(base_url=url, headers=headers, trust_env=False, timeout=60) as client:
         deadline = time.monotonic() + 60
