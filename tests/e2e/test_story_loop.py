@@ -30,8 +30,11 @@ DOMAIN = "regulatory"
 WORSE = """{% for passage in passages %}[{{ loop.index }}] {{ passage }}
 {% endfor %}{% for passage in passages %}[{{ loop.index }}] {{ passage }}
 {% endfor %}Question: {{ question }}
+Question: {{ question }}
+Question: {{ question }}
 Answer:
 """
+"""Somebody hoped that what is said more than once would be read better."""
 MONITORS = {
     "window_seconds": 30,
     "every_seconds": 5,
@@ -120,15 +123,20 @@ class Traffic:
 
 def test_a_prompt_edit_that_doubles_the_tokens_is_told_and_taken_back_by_itself(site: Site) -> None:
     prompts = site.settings.configs / "prompts" / "grounded_extraction"
-    edit(site, monitors=MONITORS, gate={"floors": {"amount_and_citation": 0.5}, "max_regression": 0.5})
+    path = site.settings.configs / "domains" / f"{DOMAIN}.yaml"
+    strict = yaml.safe_load(path.read_text(encoding="utf-8"))["gate"]
+    # A gate that asks little, so that what it does not look at gets through: the tokens.
+    edit(site, monitors=MONITORS, gate={"floors": {"amount_and_citation": 0.5}, "max_regression": 0.5, "suites": {}})
     before = live(site)
     traffic = Traffic(site, 4)
     try:
         until("a detector that knows what is usual", lambda: _knows(site), 400)
+        # The story ended with a bad scan in the newest version: a steward takes that back first.
+        site.run("datasets", "restore", "ConsumerLeasing_v1.1", "--reason", "the scan of v1.2 cannot be read")
         (prompts / "v2.jinja").write_text(WORSE, encoding="utf-8")
         (prompts / "v2.yaml").write_text("compatible_with: [v1]\n", encoding="utf-8")
         edit(site, task={"prompt": "grounded_extraction/v2"})
-        version = plan.again(site.settings, DOMAIN, actor="e2e", reason="passages are to be read twice")
+        version = plan.again(site.settings, DOMAIN, actor="e2e", reason="said twice it is read better")
         site.admin().trigger(f"{DOMAIN}.finetune")
         worse = released(site, version)
         until("the revert", lambda: live(site) == before, 240)
@@ -149,7 +157,7 @@ def test_a_prompt_edit_that_doubles_the_tokens_is_told_and_taken_back_by_itself(
         assert session.query(AuditEvent).filter(AuditEvent.actor == "watcher", AuditEvent.action == "release.rollback").count() == 1
     opened = [one for one in site.pager.received if incident.id in str(one)]
     assert len(opened) == len({str(one.get("title")) for one in opened}), "nobody is told the same twice"
-    edit(site, task={"prompt": "grounded_extraction/v1"})
+    edit(site, task={"prompt": "grounded_extraction/v1"}, gate=strict)
 
 
 def test_complaints_are_reviewed_on_the_board_and_mended_by_the_next_release(site: Site, tmp_path: Path) -> None:
@@ -211,8 +219,8 @@ def _review(site: Site, tmp_path: Path) -> None:
         log_in(driver, url, "steward", secrets.password(site.settings, "steward"))
         driver.get(f"{url}/release-board/review/{DOMAIN}")
         picture(driver, tmp_path, "review-queue")
-        driver.get(f"{url}/release-board/review/{DOMAIN}/{items[0]}")
-        for number in range(len(items)):
+        for number, item in enumerate(items):
+            driver.get(f"{url}/release-board/review/{DOMAIN}/{item}")
             body = waited(driver, By.TAG_NAME, "body")
             assert "lease covered?" in body.text and "correct" in body.text.lower()
             picture(driver, tmp_path, f"review-{number}")
