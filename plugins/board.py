@@ -15,7 +15,7 @@ import review_page
 from fastapi import Depends, FastAPI, HTTPException
 from fastapi.responses import HTMLResponse
 from pages import PAGES, MayRead, Reader, guarded, page
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from pipelines.config import Settings, domain_names, load_domain, load_settings
@@ -23,7 +23,7 @@ from pipelines.errors import ConfigError, Unavailable
 from pipelines.monitoring import page_events
 from pipelines.registry import views
 from pipelines.state.database import reading
-from pipelines.state.models import Approval, Arrival, Candidate, DatasetVersion, GateReport, Plan, Pointer
+from pipelines.state.models import Approval, Arrival, Candidate, DatasetVersion, GateReport, Plan, Pointer, ReviewItem
 from pipelines.steps import quarantine
 
 LATEST = 20
@@ -53,6 +53,7 @@ def _domain(session: Session, name: str) -> dict[str, Any]:
     live = session.get(Candidate, pointer.live_id) if pointer and pointer.live_id else None
     candidates = session.scalars(select(Candidate).where(Candidate.domain == name).order_by(Candidate.number.desc()).limit(LATEST)).all()
     ids = [candidate.id for candidate in candidates]
+    mended = select(ReviewItem.mended_by, func.count()).where(ReviewItem.mended_by.in_(ids)).group_by(ReviewItem.mended_by)
     return {
         "name": name,
         "pointer": pointer,
@@ -60,6 +61,7 @@ def _domain(session: Session, name: str) -> dict[str, Any]:
         "approval": session.get(Approval, live.id) if live else None,
         "candidates": candidates,
         "reports": {r.candidate_id: r for r in session.scalars(select(GateReport).where(GateReport.candidate_id.in_(ids)))},
+        "mended": {release: count for release, count in session.execute(mended)},
         "arrivals": session.scalars(select(Arrival).where(Arrival.domain == name).order_by(Arrival.received_at.desc()).limit(LATEST)).all(),
         "versions": session.execute(
             select(DatasetVersion, Plan)

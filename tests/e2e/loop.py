@@ -45,7 +45,7 @@ from pipelines.serving.answer import Answer, Parts, answer, open_parts
 from pipelines.serving.client import Engine
 from pipelines.state.database import migrate
 from pipelines.state.models import now
-from pipelines.steps import assemble, feedback, gate, ingest, plan, publish
+from pipelines.steps import assemble, feedback, gate, ingest, learn, plan, publish
 from pipelines.traffic import samples
 from pipelines.traffic.samples import Sample, Shown
 from pipelines.training import structure
@@ -99,6 +99,9 @@ class Loop:
         decided = plan.plan(self.settings, self.domain, version)
         if kind is not None and decided != kind:
             plan.override(self.settings, version, kind, actor="loop", reason="there is nothing to learn from yet")
+            decided = kind
+        if decided == "adapter":
+            learn.train(self.settings, self.domain, version)
         name = assemble.assemble(self.settings, self.domain, version)
         row = candidates.get(self.settings, name)
         triton.prepare(self.settings, row.base, row.base_sha256)
@@ -106,7 +109,7 @@ class Loop:
         if verdict["verdict"] == "pass":
             make_live(self.settings, name)
             feedback.settle(self.settings, self.domain, name)
-        return name, {"plan": kind or decided, "verdict": verdict["verdict"], "reasons": verdict["reasons"][:3]}
+        return name, {"plan": decided, "verdict": verdict["verdict"], "reasons": verdict["reasons"][:3]}
 
     def parts(self, name: str) -> tuple[Parts, Engine]:
         parts = open_parts(self.settings, candidates.get(self.settings, name))

@@ -12,7 +12,7 @@ from fastapi import HTTPException
 
 from pipelines.config import Settings
 from pipelines.state.database import transaction
-from pipelines.state.models import Arrival, Artifact, Candidate, DatasetVersion, GateReport, HeldDocument, Pointer, now
+from pipelines.state.models import Arrival, Artifact, Candidate, DatasetVersion, GateReport, HeldDocument, Pointer, ReviewItem, now
 
 HOSTILE = "<script>alert('x')</script>"
 
@@ -65,6 +65,17 @@ def test_the_page_shows_what_is_live_and_escapes_everything(site: Settings) -> N
     assert "<script" not in page and "&lt;script&gt;" in page
     assert "default-src 'none'" in answer.headers["content-security-policy"]
     assert "script-src" not in answer.headers["content-security-policy"]
+
+
+def test_a_release_says_how_many_complaints_it_answers(site: Settings) -> None:
+    import board
+
+    with transaction(site) as session:
+        for number in (1, 2):
+            item = {"id": f"law-q{number}", "domain": "law", "number": number, "fingerprint": str(number), "source": "complaint"}
+            session.add(ReviewItem(**item, sealed=b"p{}", state="accepted", mended_by="law/r1"))
+    page = bytes(board.render(site, lambda dag_id: True).body).decode()
+    assert "answers 2 complaints" in page and page.count("answers 2") == 1
 
 
 def test_a_domain_the_user_may_not_read_is_not_there(site: Settings) -> None:
