@@ -24,7 +24,7 @@ lint:             ## style and types
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
-up: setup         ## start Airflow, MLflow, Triton and the gateway
+up: setup         ## start Airflow, MLflow, Triton, the gateway and the watcher
 	@$(RUN)/ratchet up
 
 down status doctor:

@@ -17,7 +17,7 @@ app = typer.Typer()
 
 @app.command()
 def up(foreground: Annotated[bool, typer.Option(help="Stay attached; stop everything on Ctrl-C.")] = False) -> None:
-    """Start Airflow, MLflow, Triton and the gateway on this host."""
+    """Start Airflow, MLflow, Triton, the gateway and the watcher on this host."""
     from pipelines.site import site
 
     site.up(load_settings(), foreground=foreground)

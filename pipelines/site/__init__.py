@@ -1,1 +1,1 @@
-"""Runs the local stack: Airflow, MLflow, Triton and the gateway under one supervisor, and its users and secrets."""
+"""Runs the local stack: Airflow, MLflow, Triton, the gateway and the watcher under one supervisor, and its users and secrets."""

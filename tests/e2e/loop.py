@@ -34,6 +34,7 @@ from live import make_live
 from pipelines.config import Ports, Settings, load_domain, load_settings
 from pipelines.corpus import warehouse
 from pipelines.demo.public import effective
+from pipelines.errors import BadInput
 from pipelines.feedback import corrections, deciding, inbound, queue, transcripts
 from pipelines.intake import landing
 from pipelines.manifest import sha256
@@ -184,12 +185,24 @@ def law(settings: Settings, data: Path) -> dict[str, Any]:
     corrected, others = wrong[::2], [one for one in found if one not in wrong[::2]]
     for one in corrected:
         loop.complain(first, before[one.text], one)
-    accepted = 0
+    accepted, truth = 0, {one.text: one for one in corrected}
     for item in queue.items(settings, "regulatory", "steward", limit=1000):
-        accepted += deciding.decide(settings, "regulatory", item.id, "steward", "accept") == "accepted"
+        accepted += _reviewed(settings, item.id, truth) == "accepted"
     second, again = loop.release(loop.deliver("second"))
     after = loop.ask(second, [one.text for one in found])
     return _report(loop, began, told, again, before, after, corrected, others, accepted, first, second)
+
+
+def _reviewed(settings: Settings, item: str, truth: dict[str, Question]) -> str:
+    """Accept the suggestion; where the passage that was shown is another piece of the paragraph, name the paragraph."""
+    try:
+        return deciding.decide(settings, "regulatory", item, "steward", "accept")
+    except BadInput:
+        asked = truth[queue.show(settings, "regulatory", item, "steward").question]
+    try:
+        return deciding.decide(settings, "regulatory", item, "steward", "edit", answer=asked.right, cited=asked.cites)
+    except BadInput:
+        return deciding.decide(settings, "regulatory", item, "steward", "reject")
 
 
 def _questions(settings: Settings, version: str) -> list[Question]:
