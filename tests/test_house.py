@@ -92,6 +92,12 @@ def test_dags_hold_wiring_only() -> None:
         assert not {name.split(".")[0] for name in imports(path)} & heavy, path.name
 
 
+def test_no_two_test_files_have_one_name() -> None:
+    """pytest imports them by their name alone."""
+    names = [path.name for path in (PROJECT / "tests").rglob("test_*.py")]
+    assert sorted({name for name in names if names.count(name) > 1}) == []
+
+
 def test_no_pickle_is_read() -> None:
     for folder in ("pipelines", "dags", "plugins"):
         for path in (PROJECT / folder).rglob("*.py"):
