@@ -24,7 +24,9 @@ _PLAIN, _LOCKED = b"p", b"s"
 
 def close(settings: Settings, domain: DomainConfig, value: dict[str, Any], day: str) -> bytes:
     """What is stored of a JSON object that holds masked text. `day`: the ISO date whose retention it falls under."""
-    plain = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    import orjson
+
+    plain = orjson.dumps(value)
     if domain.privacy.profile == "public":
         return _PLAIN + plain
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
