@@ -20,6 +20,8 @@ from pipelines.errors import BadInput, Unavailable
 
 CONTEXT = {"ti": SimpleNamespace(dag_id="law.finetune", run_id="manual__2026-01-01T00:00:00+00:00", task_id="train", map_index=-1)}
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def operator(airflow: None, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Any:

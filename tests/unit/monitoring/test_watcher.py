@@ -31,6 +31,7 @@ from pipelines.registry import pointer
 from pipelines.state.database import reading, transaction
 from pipelines.state.models import MonitorMark
 
+pytestmark = pytest.mark.slow
 FAST = {"window_seconds": 60.0, "every_seconds": 15.0}
 TOKENS = PAGE | {"action": {"do": "revert"}, "min_requests": 5, "clear": 3}
 
