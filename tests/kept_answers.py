@@ -21,6 +21,15 @@ PASSAGE = Shown(
 )
 
 
+LEDGERS = Shown(
+    key="9-8-a",
+    content="c1",
+    paragraph="9.8(a)",
+    title="Retention",
+    text="A lessor must keep payment ledgers for 30 months after the lease ends.",
+)
+
+
 def sample(request_id: str, at: datetime, question: str, **told: Any) -> Sample:
     """A sure and well-grounded answer; `told` replaces fields."""
     whole: dict[str, Any] = {
@@ -29,6 +38,13 @@ def sample(request_id: str, at: datetime, question: str, **told: Any) -> Sample:
         "conversation": request_id,
     }  # fmt: skip
     return Sample(**(whole | told))
+
+
+def numbered(at: datetime, number: int = 0, **told: Any) -> Sample:
+    """A grounded answer to a question of its own."""
+    words = told.pop("question", f"How long must a lessor keep payment ledgers of lease {number}?")
+    grounded = {"answer": "30 months [9.8(a)]", "span": "30 months", "passages": (LEDGERS,), "cited": "9-8-a"}
+    return sample(f"q-{number}", at, words, **grounded | told)
 
 
 def keep(settings: Settings, domain: DomainConfig, *kept: Sample, logged: bool = True) -> None:

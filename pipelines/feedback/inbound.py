@@ -68,8 +68,7 @@ def answered(settings: Settings, domain: str, request_id: str) -> Answered | Non
     sample = samples.find(settings, domain, [request_id]).get(request_id)
     if sample is not None:
         return Answered(request_id, sample.tenant, sample.release, sample.at, True, sample)
-    # A canary that failed has a line of its own, before that of the answer.
-    if record is None or record.get("shadow") or (int(record.get("status", 0)) >= 400 and not record.get("canary")):
+    if record is None or int(record.get("status", 0)) >= 400:
         return None
     return Answered(
         request_id, record.get("tenant"), record.get("release"), segments.moment(record), bool(record.get("stored", False)), None

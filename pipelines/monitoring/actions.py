@@ -24,8 +24,6 @@ from pipelines.state.models import AlertDelivery, AuditEvent, Candidate, Inciden
 
 NO_FLAP = timedelta(hours=24)
 """What an action of a rule went back to, the same rule does not take away again for so long."""
-CLAIM = timedelta(seconds=30)
-"""After so long without a result, who was to do it is taken to be dead."""
 PARTS: dict[str, partial.Part] = {"adapter": "adapter", "prompt": "prompt", "index": "index"}
 
 
@@ -115,10 +113,8 @@ def _revert(
         live = at.live_id if at is not None else None
     if why_not is not None:
         return _not_done(settings, domain, incident, key, f"not reverted: {why_not}", now)
-    if not _claimed(settings, incident, key, now):
-        return None
     try:
-        # After a crash between this and the next transaction `run` finds what was done.
+        # Two watchers may overlap for a round (`lease.py`), and one may crash before the next transaction: `run` finds what was done.
         target = done or partial.rollback(settings, domain.domain, actor=ACTOR, reason=f"{incident}: {signal['why']}", only=only, run=run)
     except (BadInput, Conflict, NotAllowed, NotFound) as error:
         return _not_done(settings, domain, incident, key, f"not reverted: {error}", now)
@@ -126,20 +122,10 @@ def _revert(
     with transaction(settings) as session:
         alone(session)
         row = session.get_one(Incident, incident)
+        if "acted" in row.signals[key]:
+            return None
         _did(session, domain, row, key, "revert", what, now, to=target)
     return what
-
-
-def _claimed(settings: Settings, incident: str, key: str, now: datetime) -> bool:
-    """Whether it is ours to do: two watchers may overlap for a round (`lease.py`), and a pointer must not be moved twice."""
-    with transaction(settings) as session:
-        alone(session)
-        row = session.get_one(Incident, incident)
-        until = row.signals[key].get("claimed")
-        if "acted" in row.signals[key] or (until and now < datetime.fromisoformat(until) <= now + CLAIM):
-            return False
-        incidents.mark(row, key, claimed=(now + CLAIM).isoformat())
-        return True
 
 
 def _why_not(

@@ -124,8 +124,10 @@ MEASURES: dict[str, Measure] = {
     "readability_answer": _seen("Reading ease of sampled answers.", "score", "mean"),
     "question_words": _seen("Words of sampled questions.", "words", "mean"),
     "foreign_share": _seen("Sampled questions that are not in the domain's language."),
-    "impolite_share": _seen("Sampled answers whose tone is not what it should be."),
-    "inconsistent_share": _seen("Probes that were asked again and got another answer."),
+    "impolite_share": _seen("Sampled answers with a swear word, a slur or a crude word."),
+    "inconsistent_share": _seen(
+        "Of questions that the same release was asked before as of the same day, those that got another answer: kept answers and probes."
+    ),
     "probe_wrong_share": _seen("Golden questions, asked of what is live, that got a wrong answer."),
     "bias_gap": _seen("Difference of right answers between the two sides of paired probes.", "0 to 1", "mean"),
     "judged_mean": _seen("What the judge gave sampled answers.", "0 to 1", "mean"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,12 +11,9 @@ from pipelines.config import DomainConfig, Settings
 from pipelines.errors import BadInput, NotFound
 from pipelines.governance import audit
 from pipelines.monitor_config import By
-from pipelines.monitoring import history
+from pipelines.monitoring import history, windows
 from pipelines.monitoring.page_data import MAX_HOURS
-from pipelines.monitoring.source import CALLERS, Source, moment
 from pipelines.monitoring.source import text as quoted
-from pipelines.monitoring.topics import DOCUMENT
-from pipelines.monitoring.windows import EVERYTHING, NOBODY, OTHER
 from pipelines.state.database import reading, transaction
 from pipelines.state.models import FeedbackRow, Observation, ReviewItem
 from pipelines.traffic import log, samples, segments
@@ -48,28 +44,13 @@ def listed(
     """
     if not begin < end <= begin + timedelta(hours=MAX_HOURS) or skip < 0:
         raise BadInput("that is no time to look at", where="from, to", todo=f"give a beginning, and an end at most {MAX_HOURS} hours later")
-    wanted = f'{CALLERS} AND "at" >= {moment(begin)} AND "at" < {moment(end)}'
+    records = f"{windows.records_sql(windows.group_sql(by, domain.monitors), begin, end)} WHERE grp = {quoted(group)}"
     fields = ", ".join(f'"{name}"' for name in _FIELDS)
     with closing(history.history(settings, domain.domain, begin, end)) as source:
-        wanted += _of_group(source, domain, by, group)
-        count = source.arrow(f"SELECT count(*) AS n FROM {{records}} WHERE {wanted}").to_pylist()[0]["n"]  # noqa: S608
+        count = source.arrow(f"SELECT count(*) AS n FROM {records}").to_pylist()[0]["n"]  # noqa: S608
         order = f'ORDER BY "at" DESC, request_id LIMIT {LISTED} OFFSET {int(skip)}'
-        rows = source.arrow(f"SELECT {fields} FROM {{records}} WHERE {wanted} {order}").to_pylist()  # noqa: S608
+        rows = source.arrow(f"SELECT {fields} FROM {records} {order}").to_pylist()  # noqa: S608
     return Listed(rows, int(count))
-
-
-def _of_group(source: Source, domain: DomainConfig, by: By, group: str) -> str:
-    """SQL that holds of the records of a group, told apart as `windows` does."""
-    if by == "all" or (by == "slice" and not domain.monitors.slices):
-        return "" if group in (EVERYTHING, OTHER) else " AND false"
-    if by != "slice":
-        return f" AND coalesce({by}, {quoted(NOBODY)}) = {quoted(group)}"
-    documents = source.arrow(f"SELECT DISTINCT {DOCUMENT} AS document FROM {{records}} WHERE {DOCUMENT} IS NOT NULL").to_pylist()  # noqa: S608
-    patterns = [(one.name, re.compile(one.key)) for one in domain.monitors.slices]
-    of = {row["document"]: next((name for name, pattern in patterns if pattern.search(row["document"])), OTHER) for row in documents}
-    keys = ", ".join(quoted(key) for key, name in of.items() if name == group) or "NULL"
-    nothing = f" OR {DOCUMENT} IS NULL" if group == OTHER else ""
-    return f" AND ({DOCUMENT} IN ({keys}){nothing})"
 
 
 def record(settings: Settings, domain: DomainConfig, request_id: str) -> Row:

@@ -29,6 +29,11 @@ from pipelines.traffic import samples
 from pipelines.traffic.samples import Sample
 
 MARK = "texts"
+MEASURES = frozenset(
+    {"readability_question", "readability_answer", "question_words", "foreign_share", "groundedness_mean", "impolite_share",
+     "inconsistent_share"}
+)  # fmt: skip
+"""What is measured here."""
 WINDOW = timedelta(minutes=5)
 SETTLES = timedelta(seconds=30)
 """A sample is written after its answer has gone out: what is younger may still come."""

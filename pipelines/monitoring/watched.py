@@ -36,10 +36,6 @@ GONE: dict[By, timedelta] = {
 nobody asks any more may be the fault."""
 TEXTS_EVERY, TEXTS = timedelta(minutes=1), 200
 """Of kept answers so many are measured so often where a rule watches what they say; the hourly run takes the rest."""
-OF_TEXTS = frozenset(
-    {"groundedness_mean", "readability_question", "readability_answer", "question_words", "foreign_share", "impolite_share",
-     "inconsistent_share"}
-)  # fmt: skip
 CLOCK = timedelta(seconds=30)
 """A clock that was put back by more is begun anew with."""
 _States = dict[str, dict[str, Any]]
@@ -130,7 +126,7 @@ class Watched:
 
         def shown(rule: Rule, group: str) -> list[str]:
             begin = now - timedelta(seconds=max(monitors.window_seconds, 300.0))
-            return traces.showing(self.settings, self.name, monitors, rule, group, begin, now)
+            return traces.showing(recent.source, monitors, rule, group, begin, now)
 
         changed = incidents.take(self.settings, config, signals, now, drill=self._drill(now), windows=recent.latest, traces=shown)
         self._save(states)
@@ -207,7 +203,7 @@ class Watched:
 
     def _read_texts(self, config: DomainConfig, now: datetime) -> None:
         """Measure kept answers where a rule watches that: the hourly run comes too late for it."""
-        if not any(rule.measure in OF_TEXTS for rule in config.monitors.watched()):
+        if not any(rule.measure in texts.MEASURES for rule in config.monitors.watched()):
             return
         if self._texts_at is None or not timedelta(0) <= now - self._texts_at < TEXTS_EVERY:
             self._texts_at = now

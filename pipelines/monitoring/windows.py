@@ -96,14 +96,18 @@ def group_sql(by: By, config: Monitors) -> str:
     return f"CASE {' '.join(cases)} ELSE '{OTHER}' END" if cases else f"'{OTHER}'"
 
 
-def _records(group: str, made: panes.Plan) -> str:
-    """The records that are looked at, each with its group `grp`, its pane, and the columns that measures name."""
+def records_sql(group: str, begin: datetime, end: datetime, more: str = "") -> str:
+    """The records of callers of that time, each with its group `grp`, the columns that measures name, and what `more` adds."""
     columns = ", ".join(f"{_guard(sql)} AS {name}" for name, sql in COLUMNS.items())
-    begin = moment(made.begin)
     return (
-        f'(SELECT *, {columns}, {group} AS grp, cast((epoch_us("at") - epoch_us({begin})) // {made.pane} AS INTEGER) AS pane '
-        f'FROM {{records}} WHERE {CALLERS} AND "at" >= {begin} AND "at" < {moment(made.end)})'
+        f'(SELECT *, {columns}, {group} AS grp{more} FROM {{records}} WHERE {CALLERS} AND "at" >= {moment(begin)} AND "at" < {moment(end)})'
     )
+
+
+def _records(group: str, made: panes.Plan) -> str:
+    """The records that are looked at, each with the pane that it lies in."""
+    pane = f', cast((epoch_us("at") - epoch_us({moment(made.begin)})) // {made.pane} AS INTEGER) AS pane'
+    return records_sql(group, made.begin, made.end, pane)
 
 
 def _guard(sql: str) -> str:

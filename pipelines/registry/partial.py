@@ -53,9 +53,9 @@ def rollback(
         measured = _measured(session, settings, live, source, only)
     path = _report(settings, live, source, made, only, reason, measured)
     with transaction(settings) as session:
+        at = pointer.live_pointer(session, domain)
         if run and (done := pointer.rolled_back(session, domain, run)) is not None:
             return done
-        at = pointer.live_pointer(session, domain)
         again, _, made = _planned(session, settings, config, to, only)
         if again.id != live.id:
             raise Conflict(f"{live.id} was live a moment ago, and {again.id} is now", todo="look again, then repeat it")

@@ -99,9 +99,9 @@ def rollback(settings: Settings, domain: str, *, actor: str, reason: str, to: in
     With `run` it is done once for that run: a cleared task must not go back one more.
     """
     with transaction(settings) as session:
+        pointer = live_pointer(session, domain)
         if run and (done := rolled_back(session, domain, run)) is not None:
             return done
-        pointer = live_pointer(session, domain)
         live = str(pointer.live_id)
         target = f"{domain}/r{to}" if to is not None else before(session, session.get_one(Candidate, live))
         if target is None:
@@ -162,8 +162,9 @@ def _refusal_audited(settings: Settings, candidate_id: str) -> Iterator[None]:
 
 
 def live_pointer(session: Session, domain: str) -> Pointer:
-    """The pointer of a domain that has a live release; Conflict where it has none."""
-    pointer = session.get(Pointer, domain)
+    """The pointer of a domain that has a live release, held until the transaction ends: of two who go back at one moment the second sees
+    what the first did. Conflict where there is no live release."""
+    pointer = session.get(Pointer, domain, with_for_update=True)
     if pointer is None or pointer.live_id is None:
         raise Conflict(f"{domain} has no live release", todo="there is nothing to roll back")
     return pointer

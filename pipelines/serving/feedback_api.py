@@ -31,7 +31,7 @@ from pipelines.strict import Strict
 PATH = "/v1/feedback"
 BODY_BYTES = 64 * 1024
 CORRECTION, COMMENT = 4_000, 2_000
-TODO = 'send {"id": "chatcmpl-...", "model": "...", "rating": "up" or "down"}; see docs/api.md'
+SEND = 'send {"id": "chatcmpl-...", "model": "...", "rating": "up" or "down"}; see docs/api.md'
 STILL_THERE = "still there"
 """In the masking room's words for a text that it could not clean; it has others for not having run."""
 
@@ -90,7 +90,7 @@ class _Route:
     async def _post(self, request: Request) -> Response:
         key = await self._access.caller(request)
         await self._access.admit(key)
-        said = shapes.parse(Judgement, await shapes.body(request, BODY_BYTES), TODO)
+        said = shapes.parse(Judgement, await shapes.body(request, BODY_BYTES), SEND)
         if not key.may(said.domain):
             self._access.refused(key, "domain", said.domain)
             raise NotAllowed(f"the key of {key.name} may not ask this model", where="model", todo="ask the platform engineer")

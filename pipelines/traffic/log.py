@@ -224,13 +224,14 @@ def read(
 
 
 def find(settings: Settings, domain: str, request_id: str) -> dict[str, Any] | None:
-    """The first record of a request; None where it is not on this host's disk any more."""
+    """What a request was answered with: its last record that no shadow wrote, for a canary that failed has one before it. None where it is
+    not on this host's disk any more."""
     folder = segments.folder_of(settings, domain)
     for name in reversed(segments.names(folder)):
         path = segments.place(folder, name)
-        if path is not None:
-            for record in segments.holding(path, [request_id]):
-                return record
+        found = [one for one in segments.holding(path, [request_id]) if not one.get("shadow")] if path is not None else []
+        if found:
+            return found[-1]
     return None
 
 

@@ -120,18 +120,16 @@ def lines(path: Path, start: int = 0) -> Iterator[tuple[bytes, int]]:
 
 
 def holding(path: Path, request_ids: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """The records of these requests in a segment, found without reading it line by line; one of each request."""
+    """The records of these requests in a segment, found without reading it line by line: of each every one, in the order of writing."""
     if not path.stat().st_size:
         return
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         for name in request_ids:
-            at = data.find(f'"request_id":"{name}"'.encode())
-            if at < 0:
-                continue
-            begin, end = data.rfind(b"\n", 0, at) + 1, data.find(b"\n", at)
-            record = parse(data[begin:end]) if end >= 0 else None
-            if record is not None and record.get("request_id") == name:
-                yield record
+            needle, end = f'"request_id":"{name}"'.encode(), 0
+            while (at := data.find(needle, end)) >= 0 and (end := data.find(b"\n", at)) >= 0:
+                record = parse(data[data.rfind(b"\n", 0, at) + 1 : end])
+                if record is not None and record.get("request_id") == name:
+                    yield record
 
 
 def parse(line: bytes) -> dict[str, Any] | None:

@@ -12,44 +12,18 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 from free_ports import free_ports
+from receivers import hook
 
 from pipelines.config import PROJECT, Ports, Settings, load_settings
 from pipelines.errors import RatchetError
 from pipelines.registry import views
 from pipelines.site.airflow_api import AirflowClient
-
-
-class Pager:
-    """A local receiver of alerts: an HTTP server that keeps the JSON it is sent."""
-
-    def __init__(self) -> None:
-        received: list[dict[str, Any]] = []
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
-                received.append({"at": time.time(), **json.loads(body)})
-                self.send_response(200)
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.received = received
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"json://127.0.0.1:{self._server.server_address[1]}/"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
 
 
 class Site:
@@ -58,12 +32,13 @@ class Site:
 
     def __init__(self, folder: Path) -> None:
         configs = os.environ.get("RATCHET_CONFIGS") or shutil.copytree(PROJECT / "configs", folder / "configs")
-        self.pager = Pager()
+        self._receivers = ExitStack()
+        self.pager = self._receivers.enter_context(hook())
         self.environ = {
             **os.environ,
             "RATCHET_VAR": str(folder / "var"),
             "RATCHET_CONFIGS": str(configs),
-            "RATCHET_ALERT_URLS": self.pager.url,
+            "RATCHET_ALERT_URLS": self.pager.url(),
         }
         for name, port in zip(Ports.model_fields, free_ports(len(Ports.model_fields)), strict=True):
             self.environ[f"RATCHET_PORT_{name.upper()}"] = str(port)
@@ -112,7 +87,7 @@ class Site:
 
     def stop_watching(self) -> None:
         self._stop.set()
-        self.pager.close()
+        self._receivers.close()
 
     def finished(self, dag: str, run_id: str, seconds: float = 120) -> str:
         admin = self.admin()

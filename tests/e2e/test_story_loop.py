@@ -140,7 +140,7 @@ def test_a_prompt_edit_that_doubles_the_tokens_is_told_and_taken_back_by_itself(
         site.admin().trigger(f"{DOMAIN}.finetune")
         worse = released(site, version)
         until("the revert", lambda: live(site) == before, 240)
-        until("the pager", lambda: any(worse in str(one) for one in site.pager.received), 30)
+        until("the pager", lambda: any(worse in str(one) for one in site.pager.got), 30)
         time.sleep(5)
     finally:
         traffic.stop()
@@ -155,7 +155,7 @@ def test_a_prompt_edit_that_doubles_the_tokens_is_told_and_taken_back_by_itself(
         words = str(incident.cause) + str(incident.timeline)
         assert worse in words and "prompt" in words
         assert session.query(AuditEvent).filter(AuditEvent.actor == "watcher", AuditEvent.action == "release.rollback").count() == 1
-    opened = [one for one in site.pager.received if incident.id in str(one)]
+    opened = [one for one in site.pager.got if incident.id in str(one)]
     assert len(opened) == len({str(one.get("title")) for one in opened}), "nobody is told the same twice"
     edit(site, task={"prompt": "grounded_extraction/v1"}, gate=strict)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from judge_server import MODEL, JudgeServer, judging
-from sampled_answers import keep, sample
+from kept_answers import keep, numbered
 
 from pipelines.config import DomainConfig, Settings, load_domain
 from pipelines.gate_config import Judge
@@ -36,7 +36,7 @@ def judge_of(server: JudgeServer, **changes: Any) -> Judge:
 
 
 def kept(settings: Settings, domain: DomainConfig, n: int, **told: Any) -> None:
-    keep(settings, domain, [sample(NOW - timedelta(hours=1) + timedelta(seconds=k), k, **told) for k in range(n)])
+    keep(settings, domain, *[numbered(NOW - timedelta(hours=1) + timedelta(seconds=k), k, **told) for k in range(n)])
 
 
 def judged(settings: Settings) -> list[Any]:
@@ -48,7 +48,7 @@ def judged(settings: Settings) -> list[Any]:
 
 def test_the_doubtful_are_drawn_more_often_and_the_mean_is_not_theirs() -> None:
     """10,000 draws of 12 of 60 answers, of which those without confidence are all wrong: the weighed mean is the mean of all of them."""
-    answers = [sample(NOW, k, confidence=0.0 if k % 3 == 0 else 1.0) for k in range(60)]
+    answers = [numbered(NOW, k, confidence=0.0 if k % 3 == 0 else 1.0) for k in range(60)]
     value = {one.request_id: float(one.confidence == 1.0) for one in answers}
     times = dict.fromkeys(value, 0)
     totals, plain = [], []
@@ -70,7 +70,7 @@ def test_the_doubtful_are_drawn_more_often_and_the_mean_is_not_theirs() -> None:
 
 
 def test_a_part_of_an_answer_is_drawn_by_lot() -> None:
-    answers = [sample(NOW, k) for k in range(10)]
+    answers = [numbered(NOW, k) for k in range(10)]
     found = [len(sampled.draw(answers, 2.5, str(seed))) for seed in range(2_000)]
     assert set(found) == {2, 3} and abs(sum(found) / 2_000 - 2.5) < 0.05
     assert [one.sample for one in sampled.draw(answers, 3, "a")] == [one.sample for one in sampled.draw(answers[::-1], 3, "a")]
@@ -116,9 +116,9 @@ def test_a_day_has_so_many_and_the_next_day_has_them_again(settings: Settings) -
     domain = domain_of(settings, samples_per_day=10)
     kept(settings, domain, 30)
     assert sampled.judge(settings, domain, NOW)["drawn"] == 10
-    keep(settings, domain, [sample(NOW + timedelta(hours=1, seconds=k), 100 + k) for k in range(30)])
+    keep(settings, domain, *[numbered(NOW + timedelta(hours=1, seconds=k), 100 + k) for k in range(30)])
     assert sampled.judge(settings, domain, NOW + timedelta(hours=2))["drawn"] == 0
-    keep(settings, domain, [sample(NOW + timedelta(hours=13, seconds=k), 200 + k) for k in range(30)])
+    keep(settings, domain, *[numbered(NOW + timedelta(hours=13, seconds=k), 200 + k) for k in range(30)])
     assert sampled.judge(settings, domain, NOW + timedelta(hours=14))["drawn"] == 5
 
 
@@ -140,11 +140,11 @@ def test_money_is_spent_once_and_remembered(settings: Settings, server: JudgeSer
     assert 0 < first["cost"] <= 8.0
     assert observations.state(settings, "regulatory", "judging")["spent"] == pytest.approx(first["cost"])
     for hours in (1, 2, 3, 4, 5):
-        keep(settings, domain, [sample(NOW + timedelta(hours=hours, minutes=-30, seconds=k), 1_000 * hours + k) for k in range(30)])
+        keep(settings, domain, *[numbered(NOW + timedelta(hours=hours, minutes=-30, seconds=k), 1_000 * hours + k) for k in range(30)])
         sampled.judge(settings, domain, NOW + timedelta(hours=hours), {})
     state = observations.state(settings, "regulatory", "judging")
     assert state["spent"] <= 8.0
-    keep(settings, domain, [sample(NOW + timedelta(hours=6, minutes=-30, seconds=k), 90_000 + k) for k in range(9)])
+    keep(settings, domain, *[numbered(NOW + timedelta(hours=6, minutes=-30, seconds=k), 90_000 + k) for k in range(9)])
     last = sampled.judge(settings, domain, NOW + timedelta(hours=6), {})
     assert last["problems"] and last["cost"] + state["spent"] <= 8.0
 

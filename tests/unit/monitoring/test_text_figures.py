@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sampled_answers import keep, sample
+from kept_answers import keep, numbered
 
 from pipelines.config import DomainConfig, Settings, load_domain
 from pipelines.monitoring import observations, texts
@@ -28,13 +28,13 @@ def figures(settings: Settings, measure: str) -> list[tuple[float, int]]:
 
 
 def told(settings: Settings, domain: DomainConfig, *changes: dict[str, Any]) -> None:
-    keep(settings, domain, [sample(AT + timedelta(milliseconds=k), k, **one) for k, one in enumerate(changes)])
+    keep(settings, domain, *[numbered(AT + timedelta(milliseconds=k), k, **one) for k, one in enumerate(changes)])
     texts.read(settings, domain, NOW)
 
 
 def test_every_measure_comes_by_window_and_release(settings: Settings, domain: DomainConfig) -> None:
     same = {"question": "How long must a lessor keep the payment ledgers of a lease that has ended?"}
-    keep(settings, domain, [sample(AT + timedelta(minutes=5 * k), k, release=f"regulatory/r{k % 2 + 1}", **same) for k in range(4)])
+    keep(settings, domain, *[numbered(AT + timedelta(minutes=5 * k), k, release=f"regulatory/r{k % 2 + 1}", **same) for k in range(4)])
     assert texts.read(settings, domain, NOW) == {"samples": 4, "figures": 4 * 6 + 2, "waiting": 0}
     rows = observations.read(settings, "regulatory", EVERY, AT, NOW)
     assert {row.measure for row in rows} == EVERY
@@ -51,7 +51,7 @@ def test_the_same_hour_again_adds_nothing(settings: Settings, domain: DomainConf
 
 
 def test_what_is_too_much_for_one_run_waits_and_its_window_is_one_figure(settings: Settings, domain: DomainConfig) -> None:
-    keep(settings, domain, [sample(AT + timedelta(milliseconds=k // 2), k) for k in range(10)])
+    keep(settings, domain, *[numbered(AT + timedelta(milliseconds=k // 2), k) for k in range(10)])
     assert texts.read(settings, domain, NOW, most=5) == {"samples": 4, "figures": 6, "waiting": 6}
     assert texts.read(settings, domain, NOW, most=5)["waiting"] == 2
     assert texts.read(settings, domain, NOW, most=5)["waiting"] == 0
@@ -59,7 +59,7 @@ def test_what_is_too_much_for_one_run_waits_and_its_window_is_one_figure(setting
 
 
 def test_what_may_still_be_written_is_not_passed_by(settings: Settings, domain: DomainConfig) -> None:
-    keep(settings, domain, [sample(AT)])
+    keep(settings, domain, *[numbered(AT)])
     assert texts.read(settings, domain, AT + timedelta(seconds=10))["samples"] == 0
     assert texts.read(settings, domain, AT + timedelta(seconds=40))["samples"] == 1
 
@@ -117,7 +117,7 @@ def test_consistency_is_known_over_runs(settings: Settings, domain: DomainConfig
     same = {"question": "What is the threshold?"}
     told(settings, domain, same)
     later = AT + timedelta(minutes=30)
-    keep(settings, domain, [sample(later, 9, span="33 months", **same)])
+    keep(settings, domain, *[numbered(later, 9, span="33 months", **same)])
     texts.read(settings, domain, NOW)
     assert figures(settings, "inconsistent_share") == [(1.0, 1)]
 

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import traffic_lines
 import yaml
+from kept_answers import keep, numbered
 from receivers import Hook, hook
-from sampled_answers import keep, sample
 from watching import ENV, PAGE, T0, domain_file, minutes, release, site, words
 
 from pipelines import locks
@@ -360,12 +360,12 @@ def test_a_rule_on_what_answers_say_is_seen_by_the_watcher_itself(settings: Sett
     rule = PAGE | {"name": "ground", "measure": "groundedness_mean", "above": None, "below": 0.8, "min_requests": 5, "hold": 1}
     domain_file(settings, {name: value for name, value in rule.items() if value is not None}, window_seconds=300.0, every_seconds=15.0)
     said = [
-        sample(
+        numbered(
             minutes(number / 10), number, release="d/r2", answer="A lessor may burn them at once.", span="A lessor may burn them at once"
         )
         for number in range(60)
     ]
-    keep(settings, load_domain("d", settings), said)
+    keep(settings, load_domain("d", settings), *said, logged=False)
     traffic(settings, 0, 6)
     rounds(settings, 0.25, 12, Watcher(settings))
     assert any("ground" in one["title"] for one in duty.got), duty.got

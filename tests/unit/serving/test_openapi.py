@@ -12,7 +12,7 @@ import pytest
 
 from pipelines.config import PROJECT, Settings
 from pipelines.errors import BadInput, Conflict, NotAllowed, NotFound, RatchetError, Unavailable
-from pipelines.serving import openapi, shapes
+from pipelines.serving import api_page, openapi, shapes
 from pipelines.serving.answer import Answer
 
 DOCUMENT = openapi.document()
@@ -24,13 +24,13 @@ def validator(name: str) -> Any:
 
 
 def test_docs_api_md_is_made_from_it() -> None:
-    made = openapi.markdown(DOCUMENT)
-    assert made == (PROJECT / "docs" / "api.md").read_text(encoding="utf-8"), "run `python -m pipelines.serving.openapi > docs/api.md`"
+    made = api_page.markdown(DOCUMENT)
+    assert made == (PROJECT / "docs" / "api.md").read_text(encoding="utf-8"), "run `python -m pipelines.serving.api_page > docs/api.md`"
 
 
 def test_the_command_prints_the_same_every_time() -> None:
-    done = subprocess.run([sys.executable, "-m", "pipelines.serving.openapi"], capture_output=True, text=True, cwd=PROJECT, check=True)
-    assert done.stdout == openapi.markdown(DOCUMENT)
+    done = subprocess.run([sys.executable, "-m", "pipelines.serving.api_page"], capture_output=True, text=True, cwd=PROJECT, check=True)
+    assert done.stdout == api_page.markdown(DOCUMENT)
 
 
 def test_schemathesis_reads_it_and_every_reference_leads_somewhere() -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
-from pipelines.config import Settings
+import yaml
+
+from pipelines.config import PROJECT, Settings
 from pipelines.corpus import warehouse
 from pipelines.corpus.documents import as_of
 from pipelines.intake import landing
@@ -28,6 +32,30 @@ def notice(folder: Path, number: str, day: str, amends: str, **texts: str) -> Pa
     )
     changeset = f'<changeset leftDocumentNumber="{amends}" rightDocumentNumber="{number}">{changes}</changeset>'
     return _write(folder, number, f'<notice xmlns="eregs">{FRONT.format(number=number, day=day)}{changeset}</notice>')
+
+
+def by_structure(settings: Settings, folder: Path, examples: dict[str, Any]) -> Settings:
+    """The site with configs of its own: no question rules, these examples, and a golden on paragraph `9-p3`."""
+    configs = folder / "configs"
+    (configs / "domains").mkdir(parents=True)
+    (configs / "goldens").mkdir()
+    for shared in ("prompts", "suites"):
+        (configs / shared).symlink_to(PROJECT / "configs" / shared)
+    domain = yaml.safe_load((PROJECT / "configs" / "domains" / "regulatory.yaml").read_text(encoding="utf-8"))
+    domain["task"]["rules"] = []
+    domain |= {"examples": examples, "retrieval": {"chunk_words": 60}}
+    (configs / "domains" / "regulatory.yaml").write_text(yaml.safe_dump(domain), encoding="utf-8")
+    golden = {
+        "id": "g",
+        "question": "What?",
+        "answer": "sort 3",
+        "cites": "9-p3",
+        "valid_from": "2011-01-01",
+        "author": "a",
+        "reviewer": "b",
+    }
+    (configs / "goldens" / "regulatory.jsonl").write_text(json.dumps(golden) + "\n", encoding="utf-8")
+    return settings.model_copy(update={"configs": configs})
 
 
 def _write(folder: Path, number: str, text: str) -> Path:

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from laws import deliver, held, regulation, work
+from laws import by_structure, deliver, held, regulation, work
 
-from pipelines.config import PROJECT, Settings, load_domain
+from pipelines.config import Settings, load_domain
 from pipelines.corpus import corrections, warehouse
 from pipelines.evaluation import suites
 from pipelines.evaluation.cases import CORRECTED, GOLDENS
@@ -31,19 +30,7 @@ TEXTS = {f"p{n}": f"The term “item {n}” means a thing of sort {n} and of kin
 
 @pytest.fixture
 def site(settings: Settings, tmp_path: Path) -> Settings:
-    configs = tmp_path / "configs"
-    (configs / "domains").mkdir(parents=True)
-    (configs / "goldens").mkdir()
-    for shared in ("prompts", "suites"):
-        (configs / shared).symlink_to(PROJECT / "configs" / shared)
-    domain = yaml.safe_load((PROJECT / "configs" / "domains" / "regulatory.yaml").read_text(encoding="utf-8"))
-    domain["task"]["rules"] = []
-    domain["examples"] = {"structure": ["definition"]}
-    (configs / "domains" / "regulatory.yaml").write_text(yaml.safe_dump(domain), encoding="utf-8")
-    (configs / "goldens" / "regulatory.jsonl").write_text(
-        json.dumps({"id": "g", "question": "What?", "answer": "sort 3", "cites": "9-p3", "valid_from": "2011-01-01", "author": "a",
-                    "reviewer": "b"}) + "\n", encoding="utf-8")  # fmt: skip
-    made = settings.model_copy(update={"configs": configs, "today": "2011-02-01"})
+    made = by_structure(settings, tmp_path, {"structure": ["definition"]}).model_copy(update={"today": "2011-02-01"})
     deliver(made, regulation(tmp_path, "2011-1", "2011-01-01", **TEXTS), "run-1")
     return made
 

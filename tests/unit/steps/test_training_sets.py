@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from laws import deliver, regulation
+from laws import by_structure, deliver, regulation
 from typer.testing import CliRunner
 
 from pipelines.cli import app
@@ -24,20 +24,7 @@ PARAGRAPHS = {f"p{n}": f"The term “item {n}” means a thing of sort {n} and o
 
 @pytest.fixture
 def site(settings: Settings, tmp_path: Path) -> Settings:
-    configs = tmp_path / "configs"
-    (configs / "domains").mkdir(parents=True)
-    (configs / "goldens").mkdir()
-    for shared in ("prompts", "suites"):
-        (configs / shared).symlink_to(PROJECT / "configs" / shared)
-    domain = yaml.safe_load((PROJECT / "configs" / "domains" / "regulatory.yaml").read_text(encoding="utf-8"))
-    domain["task"]["rules"] = []
-    domain["examples"] = {"structure": ["definition"], "held_out": 0.2}
-    domain["retrieval"] = {"chunk_words": 60}
-    (configs / "domains" / "regulatory.yaml").write_text(yaml.safe_dump(domain), encoding="utf-8")
-    (configs / "goldens" / "regulatory.jsonl").write_text(
-        json.dumps({"id": "g", "question": "What?", "answer": "sort 3", "cites": "9-p3", "valid_from": "2011-01-01", "author": "a",
-                    "reviewer": "b"}) + "\n", encoding="utf-8")  # fmt: skip
-    return settings.model_copy(update={"configs": configs})
+    return by_structure(settings, tmp_path, {"structure": ["definition"], "held_out": 0.2})
 
 
 def keys(folder: Path, name: str) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -41,7 +42,8 @@ def test_a_kept_answer_is_found_by_its_request(settings: Settings, name: str) ->
     found = samples.find(settings, name, ["r7", "r13", "r1", "nobody"])
     assert {one: found[one].question for one in found} == {"r7": "What is 7?", "r13": "What is 13?", "r1": "What is 1?"}
     assert [one.request_id for one in samples.read(settings, name)] == [f"r{number}" for number in range(20)]
-    assert (SAID in path.read_text()) == (SAID.encode() in path.read_bytes()) and (name == "regulatory" or SAID not in path.read_text())
+    stored = [base64.b64decode(json.loads(line)["sealed"]) for line in path.read_text().splitlines()]
+    assert all((SAID.encode() in one) is (name == "regulatory") for one in stored)
 
 
 def test_text_of_a_private_domain_is_unread_without_its_key(settings: Settings) -> None:
@@ -87,6 +89,18 @@ async def test_the_writer_keeps_them_beside_the_log(settings: Settings) -> None:
     kept.close()
     assert samples.find(settings, "regulatory", ["r1"])["r1"].answer == SAID
     assert list(log.read(settings, "regulatory")) == []
+
+
+async def test_what_a_request_was_answered_with_is_found_beside_its_failed_canary_and_its_shadow(settings: Settings) -> None:
+    written = log.TrafficLog(settings)
+    for told in (
+        {"canary": True, "status": 500},
+        {"status": 200, "release": "regulatory/r1"},
+        {"shadow": True, "canary": True, "status": 500},
+    ):
+        await written.write("regulatory", {"request_id": "r1", **told})
+    written.close()
+    assert (log.find(settings, "regulatory", "r1") or {})["release"] == "regulatory/r1"
 
 
 async def test_a_request_is_found_in_the_log_by_its_id(settings: Settings) -> None:

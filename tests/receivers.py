@@ -33,6 +33,19 @@ class Hook:
 
 
 @contextmanager
+def _serving(server: ThreadingHTTPServer | socketserver.ThreadingTCPServer) -> Iterator[None]:
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextmanager
 def hook() -> Iterator[Hook]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -48,16 +61,9 @@ def hook() -> Iterator[Hook]:
         def log_message(self, *_: Any) -> None: ...
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
     made = Hook(server.server_address[1])
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with _serving(server):
         yield made
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @dataclass
@@ -93,13 +99,6 @@ def mailbox() -> Iterator[Mailbox]:
             self.wfile.write(text.encode() + b"\r\n")
 
     server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
     made = Mailbox(server.server_address[1])
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with _serving(server):
         yield made
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
